@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +16,10 @@ SPARE_FILES = 12
 starts, and reports."""
 
 
+MOST_ON_WINDOWS = 60
+"""Number of worker processes that one process can wait for on Windows, beside what wakes it itself."""
+
+
 def core_count() -> int:
     """Return the number of cores, at least 1, that a container or `taskset` allows, if the system reports
     it."""
@@ -24,10 +29,14 @@ def core_count() -> int:
 
 
 def affordable_workers(count: int) -> int:
-    """Return how many of `count` worker processes this process can have open files for; perhaps 0.
+    """Return how many of `count` worker processes this process can have open files for, and on Windows wait
+    for; perhaps 0.
 
     Where some of them can be had and others cannot, a warning says so.
     """
+    if sys.platform == "win32" and count > MOST_ON_WINDOWS:
+        log.warning("Windows has at most %d worker processes: going on with as many", MOST_ON_WINDOWS)
+        count = MOST_ON_WINDOWS
     openable = _openable(count * FILES_OF_A_WORKER + SPARE_FILES)
     affordable = max(0, openable - SPARE_FILES) // FILES_OF_A_WORKER
     if 0 < affordable < count:

@@ -12,7 +12,7 @@ import pytest
 import soundfile
 from kit.audio import write_speech
 
-from audiotool import stdio
+from audiotool import cores, stdio
 
 AS_ON_WINDOWS = """
 import os, signal, sys
@@ -43,6 +43,16 @@ def test_a_folder_is_denoised(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "b.flac", "report.html"]
     assert np.abs(soundfile.read(tmp_path / "out" / "a.wav")[0]).max() > 0
+
+
+def test_no_more_workers_than_windows_waits_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert cores.affordable_workers(60) == 60
+    assert not caplog.messages
+    assert cores.affordable_workers(64) == 60
+    assert caplog.messages == ["Windows has at most 60 worker processes: going on with as many"]
 
 
 @pytest.mark.parametrize(("page", "found"), [("cp850", "cp850"), (None, "utf-8")])
