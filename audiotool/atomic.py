@@ -9,6 +9,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -26,6 +27,10 @@ LONGEST_NAME = 255
 
 PART = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.part", re.DOTALL)
 """Pattern of the names of files that are not complete."""
+
+LEFTOVER_SECONDS = 24 * 3600
+"""Age from which a file that is not complete is a leftover on Windows: there files are closed for a moment
+before they are renamed."""
 
 CAUSES = {
     errno.ENOSPC: "the disk is full",
@@ -247,8 +252,8 @@ def folder_obstacle(folder: Path) -> str | None:
 def remove_leftovers(folder: str) -> None:
     """Remove the unfinished files of killed processes of this user from a folder.
 
-    Only regular files with such a name and without a lock are removed. Where files cannot be locked (Windows,
-    some network file systems), none are.
+    Only regular files with such a name and without a lock are removed. Where files cannot be locked (some
+    network file systems), none are. On Windows, which removes no open file, those older than a day are.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -364,6 +369,8 @@ def _lock(descriptor: int) -> None:
 
 def _remove_unlocked(path: str) -> None:
     if sys.platform == "win32":
+        if os.stat(path).st_mtime < time.time() - LEFTOVER_SECONDS:
+            os.unlink(path)
         return
     descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

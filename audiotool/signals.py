@@ -1,4 +1,5 @@
-"""Signals that end a program: Ctrl-C (SIGINT), SIGTERM, a closed terminal or a lost connection (SIGHUP)."""
+"""Signals that end a program: Ctrl-C (SIGINT), SIGTERM, a closed terminal or a lost connection (SIGHUP); on
+Windows Ctrl-Break and a closed console (SIGBREAK)."""
 
 from __future__ import annotations
 
@@ -17,11 +18,13 @@ if TYPE_CHECKING:
 Handler = Callable[[int, FrameType | None], None]
 
 HANG_UP: tuple[signal.Signals, ...] = ()
-"""SIGHUP; Windows has none."""
+"""SIGHUP; on Windows SIGBREAK."""
 
 # mypy knows an `if` with the platform, and no conditional expression.
 if sys.platform != "win32":
     HANG_UP = (signal.SIGHUP,)
+else:
+    HANG_UP = (signal.SIGBREAK,)
 
 REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 """All requests to end."""
@@ -32,7 +35,7 @@ class EndRequest(SystemExit):
 
 
 def unwind_on_request() -> None:
-    """Let SIGTERM and SIGHUP end this program as Ctrl-C does, which removes unfinished files.
+    """Let SIGTERM and `HANG_UP` end this program as Ctrl-C does, which removes unfinished files.
 
     Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import soundfile
 from kit.audio import write_speech
 
 from audiotool import cores, stdio
+from audiotool.atomic import remove_leftovers
 
 AS_ON_WINDOWS = """
 import os, signal, sys
@@ -23,6 +26,7 @@ import subprocess, typer
 for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "fchmod", "fchown", "fork", "geteuid", "getuid",
              "killpg", "mkfifo", "pread", "sched_getaffinity", "setsid", "statvfs", "wait4"):
     vars(os).pop(name, None)
+signal.SIGBREAK = signal.SIGQUIT
 del signal.SIGHUP, signal.pthread_sigmask
 for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
     sys.modules[name] = None
@@ -43,6 +47,34 @@ def test_a_folder_is_denoised(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.wav", "b.flac", "report.html"]
     assert np.abs(soundfile.read(tmp_path / "out" / "a.wav")[0]).max() > 0
+
+
+def test_ctrl_break_ends_a_program_as_ctrl_c_does(tmp_path: Path) -> None:
+    lines = [
+        AS_ON_WINDOWS.replace("from audiotool.__main__ import main\nmain()\n", ""),
+        "from audiotool.atomic import replacing",
+        "from audiotool.signals import unwind_on_request",
+        "from pathlib import Path",
+        "unwind_on_request()",
+        "with replacing(Path('a.wav')):",
+        "    os.kill(os.getpid(), signal.SIGBREAK)",
+    ]
+    (tmp_path / "program.py").write_text("\n".join(lines))
+    done = subprocess.run([sys.executable, "program.py"], cwd=tmp_path, timeout=240, check=False)
+    assert done.returncode == 128 + signal.SIGQUIT
+    assert [path.name for path in tmp_path.iterdir()] == ["program.py"]
+
+
+def test_unfinished_files_older_than_a_day_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, old = (tmp_path / f".a.wav.{letter * 32}.part" for letter in "ab")
+    for path in (new, old):
+        path.touch()
+    os.utime(old, (time.time() - 90000,) * 2)
+    monkeypatch.setattr(sys, "platform", "win32")
+    remove_leftovers(str(tmp_path))
+    assert list(tmp_path.iterdir()) == [new]
 
 
 def test_no_more_workers_than_windows_waits_for(
