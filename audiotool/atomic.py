@@ -23,9 +23,15 @@ if sys.platform != "win32":
     import resource
 
 LONGEST_NAME = 255
-"""Greatest length of a file name in bytes."""
+"""Greatest length of a file name in bytes; on Windows in UTF-16 units."""
 
-PART = re.compile(r"\.(.+\.)?[0-9a-f]{32}\.part", re.DOTALL)
+LONGEST_PATH = 259
+"""Greatest length of a path on Windows, in UTF-16 units, where long paths are not switched on."""
+
+LONGEST_FOLDER = 247
+"""The same of a folder that is created."""
+
+PART = re.compile(r"\.((.+\.)?[0-9a-f]{32}|~[0-9a-f]{8})\.part", re.DOTALL)
 """Pattern of the names of files that are not complete."""
 
 LEFTOVER_SECONDS = 24 * 3600
@@ -44,9 +50,10 @@ CAUSES = {
 class Replacement:
     """A new, open file that replaces the file at a path when it is complete.
 
-    Its name is `.NAME.TOKEN.part` with a random token, and it is always created anew, so that a link which
-    somebody has placed there is never followed. It is locked while it is open. A killed process leaves a file
-    without a lock, which the next process that writes into the folder removes. Missing folders are created.
+    Its name is `.NAME.TOKEN.part` with a random token, shorter where that is too long, and it is always
+    created anew, so that a link which somebody has placed there is never followed. It is locked while it is
+    open. A killed process leaves a file without a lock, which the next process that writes into the folder
+    removes. Missing folders are created.
 
     A link at the path stays, and the file that it leads to is replaced, unless nobody may write that file:
     stores whose files are named by their content (git-annex, DVC) make them read-only, and the link itself is
@@ -166,6 +173,10 @@ def held(path: Path) -> Iterator[None]:
 
 def cause(error: OSError) -> str:
     """Return why a file could not be written, in words."""
+    if sys.platform == "win32" and error.errno == errno.ENOENT and error.filename is not None:
+        # Windows says of too long a path that nothing is there.
+        if _units(os.path.abspath(error.filename)) > LONGEST_FOLDER:
+            return f"Windows takes paths of {LONGEST_PATH} characters and folders of {LONGEST_FOLDER} at most"
     return CAUSES.get(error.errno or 0) or error.strerror or str(error)
 
 
@@ -221,8 +232,9 @@ def obstacle(path: Path) -> str | None:
 
 def name_obstacle(path: Path) -> str | None:
     """Return a reason that lies in the file's name, or in what exists under it; else None."""
-    if len(os.fsencode(path.name)) > LONGEST_NAME:
-        return f"its name is longer than {LONGEST_NAME} bytes"
+    if _units(path.name) > LONGEST_NAME:
+        unit = "characters" if sys.platform == "win32" else "bytes"
+        return f"its name is longer than {LONGEST_NAME} {unit}"
     if os.path.isdir(path):
         return "it is a folder"
     if os.path.exists(path) and not os.path.isfile(path):
@@ -322,10 +334,7 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
         return os.open(path, flags, mode)
 
     while True:
-        name = f".{target.name}.{os.urandom(16).hex()}.part"
-        if len(os.fsencode(name)) > LONGEST_NAME:
-            name = name[-len(f".{'0' * 32}.part") :]
-        path = target.with_name(name)
+        path = target.with_name(_part_name(target))
         file = open(path, "x+b", opener=created)  # noqa: SIM115 - the replacement closes it
         try:
             _lock(file.fileno())
@@ -339,6 +348,22 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
                 return path, file
         # Another process removes it, or removed it as a leftover before it was locked.
         file.close()
+
+
+def _part_name(target: Path) -> str:
+    """Return a new name for the unfinished file of a target."""
+    token = os.urandom(16).hex()
+    name = f".{target.name}.{token}.part"
+    if sys.platform == "win32" and _units(os.path.abspath(target.with_name(name))) > LONGEST_PATH:
+        return f".~{token[:8]}.part"
+    return name if _units(name) <= LONGEST_NAME else f".{token}.part"
+
+
+def _units(name: str | os.PathLike[str]) -> int:
+    """Return a name's length as the system counts it."""
+    if sys.platform == "win32":
+        return len(os.fspath(name).encode("utf-16-le", "surrogatepass")) // 2
+    return len(os.fsencode(name))
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import soundfile
 from kit.audio import write_speech
 
 from audiotool import cores, stdio
-from audiotool.atomic import remove_leftovers
+from audiotool.atomic import PART, cause, obstacle, remove_leftovers, replacing
 
 AS_ON_WINDOWS = """
 import os, signal, sys
@@ -75,6 +76,26 @@ def test_unfinished_files_older_than_a_day_are_removed(
     monkeypatch.setattr(sys, "platform", "win32")
     remove_leftovers(str(tmp_path))
     assert list(tmp_path.iterdir()) == [new]
+
+
+def test_long_names_and_paths_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "講演"
+    folder = folder / ("d" * (234 - len(str(folder))))
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(sys, "platform", "win32")
+    path = folder / "recording1.wav"
+    assert len(str(path)) == 250
+    with replacing(path):
+        [part] = folder.iterdir()
+        assert len(str(part)) < 260
+        assert PART.fullmatch(part.name)
+    assert list(folder.iterdir()) == [path]
+    assert obstacle(tmp_path / f"{'講' * 90}.wav") is None
+    assert obstacle(tmp_path / f"{'講' * 252}.wav") == "its name is longer than 255 characters"
+    error = FileNotFoundError(errno.ENOENT, "No such file or directory", str(folder / f"{'x' * 40}.wav"))
+    assert cause(error).startswith("Windows takes paths of 259 characters")
+    short = FileNotFoundError(errno.ENOENT, "No such file or directory", "a.wav")
+    assert cause(short) == "its folder was removed while the file was written"
 
 
 def test_no_more_workers_than_windows_waits_for(
