@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Literal
 
@@ -50,6 +52,23 @@ def test_nothing_was_changed() -> None:
     assert set(found.values()) == {"ok"}
     assert {f"{name}.safetensors" for name in NAMES} <= found.keys()
     assert {Path(name).suffix for name in found} == {".safetensors", ".onnx", ".json"}
+
+
+def test_a_checkout_by_git_for_windows_has_the_same_bytes(tmp_path: Path) -> None:
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-c", "core.autocrlf=true", *words], cwd=tmp_path, check=True)
+
+    top, names = Path(__file__).parents[1], [".gitattributes", "checkpoints/SHA256SUMS", "README.md"]
+    (tmp_path / "checkpoints").mkdir()
+    for name in names:
+        shutil.copyfile(top / name, tmp_path / name)
+    git("init", "--quiet")
+    git("add", ".")
+    for name in names:
+        (tmp_path / name).unlink()
+    git("checkout", "--quiet", "--", ".")
+    for name in names:
+        assert (tmp_path / name).read_bytes() == (top / name).read_bytes()
 
 
 def test_graphs_take_their_weights_from_the_checkpoint() -> None:
