@@ -11,6 +11,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -187,7 +188,7 @@ def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
     for extra, packages in OPTIONAL.items():
         missing = [name for name in packages if version_of(name) is None]
         if missing:
-            command = f"{_pip()} '{DISTRIBUTION}[{extra}]'"
+            command = f'{_pip()} "{DISTRIBUTION}[{extra}]"'
             rest = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
             yield Finding(f"extra {extra}", "ok", f"{rest}not installed: for {PURPOSES[extra]} `{command}`")
         for distribution, module in packages.items():
@@ -256,7 +257,7 @@ def check_media(error: str | None) -> Iterator[Finding]:
     films = "M4A, MP4, WebM, MKV and the like"
     version, accepted_range = version_of("av"), accepted_versions().get("av", "")
     if version is None:
-        yield Finding("PyAV", "ok", f"not installed: for {films} `{_pip()} '{DISTRIBUTION}[media]'`")
+        yield Finding("PyAV", "ok", f'not installed: for {films} `{_pip()} "{DISTRIBUTION}[media]"`')
     elif not satisfies(version, accepted_range):
         fix = f'{_pip()} "av{accepted_range}"'
         yield Finding("PyAV", "problem", f"{version}, but {accepted_range} is needed for {films}", fix)
@@ -305,8 +306,7 @@ def check_checkpoints() -> Iterator[Finding]:
     found = named_checkpoints.verify()
     wrong = [f"{name} {status}" for name, status in found.items() if status != "ok"]
     if wrong:
-        fix = f"{_pip()} --force-reinstall {DISTRIBUTION}"
-        yield Finding("checkpoints", "problem", ", ".join(wrong), fix)
+        yield Finding("checkpoints", "problem", ", ".join(wrong), _checkpoints_fix())
     elif found:
         yield Finding("checkpoints", "ok", f"{len(found)} verified")
     else:
@@ -342,8 +342,23 @@ def _left_out() -> Iterator[tuple[str, str]]:
             yield from getattr(importlib.import_module(module), name).left_out()
 
 
+def _checkpoints_fix() -> str:
+    """Return the command that brings the bundled checkpoints back, in a working copy or as installed."""
+    from audiotool.named_checkpoints import bundled_root
+
+    folder = bundled_root("checkpoints")
+    if (folder.parent / ".git").exists():
+        return f"git -C {_quoted(str(folder.parent))} checkout HEAD -- {folder.name}"
+    return f"{_pip()} --force-reinstall {DISTRIBUTION}"
+
+
 def _pip() -> str:
-    return f"{sys.executable} -m pip install"
+    return f"{_quoted(sys.executable)} -m pip install"
+
+
+def _quoted(word: str) -> str:
+    """Return a word for this system's shell, in quotes where it needs some."""
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def _one_line(text: str) -> str:

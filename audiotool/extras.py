@@ -45,8 +45,8 @@ PORTAUDIO = "apt-get install libportaudio2, brew install portaudio"
 
 
 def install(extra: str) -> str:
-    """Return the command that installs an extra."""
-    return f"pip install '{DISTRIBUTION}[{extra}]'"
+    """Return the command that installs an extra. Its quotes are those that every shell takes, cmd.exe too."""
+    return f'pip install "{DISTRIBUTION}[{extra}]"'
 
 
 def is_there(module: str) -> bool:

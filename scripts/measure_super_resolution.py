@@ -1,7 +1,7 @@
 r"""What PESQ hears of a new band: parts of a prediction replaced by the truth, and gains, in a table.
 
     audiotool data mix super-resolve-48k -o TEST --split valid --count 40 --seed 1 --set data.root=DATA \
-      --set audio.sample_rate=16000 --set audio.segment_seconds=5 --set 'data.speech=[speech/wide-band.csv]' \
+      --set audio.sample_rate=16000 --set audio.segment_seconds=5 --set "data.speech=[speech/wide-band.csv]" \
       --set data.narrow_band.source_rate=8000 --set data.narrow_band.bandwidth_hz=null --set data.noise=[]
     python scripts/measure_super_resolution.py --test TEST [--model NAME_OR_CHECKPOINT] [--rows REGEX]
 

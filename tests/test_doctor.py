@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,7 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["numpy"].fix.endswith('pip install "numpy>=1.24"')
     assert found["extra pesq"].status == "ok"
     assert found["extra pesq"].detail.startswith("not installed: for PESQ")
-    assert "'audiotool-speech[pesq]'" in found["extra pesq"].detail
+    assert '"audiotool-speech[pesq]"' in found["extra pesq"].detail
     assert found["soxr"].detail == "0.4.9, but >=0.5 is needed"
     assert found["rich"].status == "ok"
     assert found["torch"].detail == "2.8.0, but >=2.9 is needed"
@@ -151,12 +152,34 @@ def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Python 9.9" in finding.fix
 
 
-def test_changed_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changed_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("audiotool.named_checkpoints.bundled_root", lambda kind: tmp_path / kind)
     monkeypatch.setattr("audiotool.named_checkpoints.verify", lambda: {"a.safetensors": "changed"})
     [finding] = check_checkpoints()
     assert finding.status == "problem"
     assert finding.detail == "a.safetensors changed"
-    assert "audiotool-speech" in finding.fix
+    assert finding.fix.endswith("-m pip install --force-reinstall audiotool-speech")
+    (tmp_path / ".git").mkdir()
+    [finding] = check_checkpoints()
+    assert finding.fix == f"git -C {tmp_path} checkout HEAD -- checkpoints"
+
+
+@pytest.mark.parametrize(
+    ("platform", "interpreter", "quoted"),
+    [
+        ("linux", "/home/me/my env/bin/python", "'/home/me/my env/bin/python'"),
+        ("linux", "/usr/bin/python3", "/usr/bin/python3"),
+        ("win32", r"C:\Program Files\Python\python.exe", r'"C:\Program Files\Python\python.exe"'),
+    ],
+)
+def test_commands_run_whatever_the_interpreters_folder_is_called(
+    platform: str, interpreter: str, quoted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    monkeypatch.setattr(sys, "executable", interpreter)
+    versions(monkeypatch, numpy=None)
+    found = by_name(list(check_packages({})))
+    assert found["numpy"].fix.startswith(f"{quoted} -m pip install ")
 
 
 def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

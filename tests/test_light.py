@@ -163,7 +163,7 @@ def test_a_missing_extra_is_one_line_with_the_command(
     done = light.audiotool(*(places.get(word, word) for word in words))
     assert done.returncode != 0
     (line,) = done.stderr.strip().splitlines()
-    assert f"pip install 'audiotool-speech[{extra}" in line
+    assert f'pip install "audiotool-speech[{extra}' in line
     assert "internal" not in line
 
 
@@ -178,7 +178,7 @@ def test_the_doctor_finds_the_light_installation_well(light: LightInstallation) 
 def test_the_bare_network_names_its_extra(light: LightInstallation) -> None:
     lines = ("import audiotool", "try: audiotool.load_model('denoise-16k')")
     program = "\n".join((*lines, "except audiotool.DependencyError as error: print(error)"))
-    assert "pip install 'audiotool-speech[torch]'" in light.run("-c", program).stdout
+    assert 'pip install "audiotool-speech[torch]"' in light.run("-c", program).stdout
 
 
 def test_a_plain_run_imports_only_what_it_uses(light: LightInstallation, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_folder_of_nothing_else_says_what_to_install(
     monkeypatch.setattr(media, "is_there", lambda: False)
     (tmp_path / "a.m4a").write_bytes(b"x")
     for find in (scan, lambda folder: pair_files(None, folder)):
-        with pytest.raises(InputError, match=r"are read after `pip install 'audiotool-speech\[media\]'`"):
+        with pytest.raises(InputError, match=r'are read after `pip install "audiotool-speech\[media\]"`'):
             find(tmp_path)
     assert not caplog.records
 

@@ -178,7 +178,7 @@ def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: py
         assert outputs(make_plan([typed], Layout(output=out)), tmp_path / "out") == ["talk.wav"]
         with monkeypatch.context() as without:
             without.setattr(media, "is_there", lambda: False)
-            with pytest.raises(PlanError, match=r"read after `pip install 'audiotool-speech\[media\]'`"):
+            with pytest.raises(PlanError, match=r'read after `pip install "audiotool-speech\[media\]"`'):
                 make_plan([typed], Layout(output=out))
 
 

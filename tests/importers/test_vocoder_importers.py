@@ -79,7 +79,7 @@ def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(CheckpointError, match=r"stats\.h5 does not hold a mean"):
         import_checkpoint(checkpoint, "parallel-wavegan", config)
     monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(DependencyError, match=r"pip install 'audiotool-speech\[keras\]'"):
+    with pytest.raises(DependencyError, match=r'pip install "audiotool-speech\[keras\]"'):
         import_checkpoint(checkpoint, "parallel-wavegan", config)
     (tmp_path / "stats.npy").write_bytes(b"not numpy")
     with pytest.raises(CheckpointError, match=r"stats\.npy does not hold a mean"):

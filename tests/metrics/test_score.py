@@ -159,7 +159,7 @@ def test_metrics_of_which_none_is_installed_are_refused(
 ) -> None:
     for module in ("extras", "metrics.pesq", "metrics.dnsmos"):
         monkeypatch.setattr(f"audiotool.{module}.is_there", lambda module: False)
-    with pytest.raises(PlanError, match=rf"pip install 'audiotool-speech\[{extra}\]'"):
+    with pytest.raises(PlanError, match=rf'pip install "audiotool-speech\[{extra}\]"'):
         chosen_metrics(asked, [], has_reference=True)
     assert chosen_metrics(f"si_sdr,{asked}", [], has_reference=True)[0] == "si_sdr"
     with pytest.raises(PlanError, match="needs pystoi"):

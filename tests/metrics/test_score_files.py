@@ -210,5 +210,5 @@ def test_a_missing_resampler_costs_the_files_that_need_it(
     assert second.failed
     assert str(second.values["si_sdr"].reason) == (
         f"{alike[1]}/b.wav has 8000 Hz, its reference 16000 Hz: resampling needs soxr, which is not"
-        " installed: pip install 'audiotool-speech[resampling]'"
+        ' installed: pip install "audiotool-speech[resampling]"'
     )

@@ -127,7 +127,7 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setattr("audiotool.extras.is_there", lambda module: module != "matplotlib")
     done = run("half.wav", "-o", "plot.png")
     assert done.exit_code == 1
-    assert "pip install 'audiotool-speech[plots]'" in done.stderr
+    assert 'pip install "audiotool-speech[plots]"' in done.stderr
 
 
 def scored(folder: Path, name: str, snr_db: float, score: float | None) -> Row:
