@@ -81,6 +81,11 @@ def to_json(value: Any, **layout: Any) -> str:
     return re.sub(_C1_CONTROLS, lambda found: f"\\u{ord(found.group()):04x}", document)
 
 
+def in_ascii(document: str) -> str:
+    """Return JSON with every character escaped that is not ASCII: the same values in any encoding."""
+    return re.sub(r"[^\x00-\x7f]", lambda found: json.dumps(found.group())[1:-1], document)
+
+
 def csv_cell(value: Any) -> Any:
     """Return a value for a cell of a CSV file; text that spreadsheets take for a formula gets an apostrophe.
 

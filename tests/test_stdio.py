@@ -74,6 +74,18 @@ def test_signs_that_an_encoding_does_not_hold(tmp_path: Path) -> None:
         assert done.stdout == expected + b"\n", done.stderr
 
 
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii", "utf-8"])
+def test_json_is_utf_8_in_every_encoding(encoding: str, tmp_path: Path) -> None:
+    write_speech(tmp_path / "in" / "ł\U0001f600é→.wav")
+    line = f"{AUDIOTOOL} evaluate --reference in --estimate in --metrics si_sdr --json --progress json"
+    done = shell(line, tmp_path, PYTHONIOENCODING=encoding)
+    [row] = json.loads(done.stdout)["files"]
+    events = [json.loads(line) for line in done.stderr.splitlines()]
+    assert row["file"] == "ł\U0001f600é→"
+    assert {Path(event["file"]).stem for event in events if "file" in event} == {row["file"]}
+    assert ("é".encode() in done.stdout) == (encoding == "utf-8")
+
+
 def test_messages_of_libraries_are_dropped_meanwhile(tmp_path: Path) -> None:
     program = """
 import logging, os, sys

@@ -14,6 +14,7 @@ from audiotool.text import (
     csv_cell,
     encodable,
     from_csv_cell,
+    in_ascii,
     one_line,
     printable,
     to_json,
@@ -53,6 +54,13 @@ def test_json_is_valid_and_survives_a_terminal() -> None:
     text.encode()
     assert not {"\x1b", "\x9b"} & set(text)
     assert json.loads(text) == {"file": r"caf\xe9.wav", "é": "a\x1b\x9b\u202e"}
+
+
+def test_json_in_ascii_has_the_same_values() -> None:
+    value = {"é日\U0001f600": "→\u2028\\é\n"}
+    text = in_ascii(to_json(value))
+    assert text.isascii()
+    assert json.loads(text) == value
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def evaluate(
         found = reported(rows)
     with unwritten.held_back():
         if as_json:
-            screen.write(to_json(found))
+            screen.write(to_json(found), is_json=True)
         elif not quiet:
             from audiotool.cli.score_table import print_comparison, print_scores
 

@@ -17,4 +17,4 @@ def write_document(command: str, **fields: Any) -> None:
     Raises:
         BrokenPipeError, InputError: as `screen.write`.
     """
-    write(json_output.document(command, **fields))
+    write(json_output.document(command, **fields), is_json=True)

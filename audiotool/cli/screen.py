@@ -7,13 +7,14 @@ the log.
 
 from __future__ import annotations
 
+import codecs
 import io
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from audiotool import json_output, stdio
-from audiotool.text import one_line, printable
+from audiotool.text import in_ascii, one_line, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +48,8 @@ class LogFormatter(logging.Formatter):
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"
-        return json_output.line("message", level=record.levelname.lower(), text=text)
+        event = json_output.line("message", level=record.levelname.lower(), text=text)
+        return _json_for(sys.stderr, event)
 
 
 def say(message: str) -> None:
@@ -61,7 +63,8 @@ def say(message: str) -> None:
 
 def emit(event: str, **fields: Any) -> None:
     """Write one event on standard error, see `use_json_events`."""
-    sys.stderr.write(f"{json_output.line(event, **fields)}\n")
+    line = _json_for(sys.stderr, json_output.line(event, **fields))
+    sys.stderr.write(f"{line}\n")
     sys.stderr.flush()
 
 
@@ -73,15 +76,17 @@ def fail(message: str, exit_code: int) -> None:
         say(message)
 
 
-def write(text: str) -> None:
+def write(text: str, is_json: bool = False) -> None:
     """Write text to standard output. Text from outside is made `printable` before.
 
+    Args:
+        is_json: the text is a document of JSON.
     Raises:
         BrokenPipeError: the reader has closed the pipe.
         InputError: it cannot be written, as on a full disk.
     """
     stream = stdio.output()
-    stream.write(text)
+    stream.write(_json_for(stream, text) if is_json else text)
     stream.flush()
 
 
@@ -139,3 +144,9 @@ def show(made: Table, to_stderr: bool = False) -> None:
         sys.stderr.write(lines)
     else:
         write(lines)
+
+
+def _json_for(stream: TextIO, document: str) -> str:
+    """Return JSON that is UTF-8, as programs read it, whatever the encoding of the stream: else in ASCII."""
+    encoding = codecs.lookup(stream.encoding or "utf-8").name
+    return document if encoding == "utf-8" else in_ascii(document)

@@ -149,7 +149,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         if options.as_json and report is not None:
             from audiotool.report.json_document import to_json
 
-            write(to_json(report))
+            write(to_json(report), is_json=True)
         else:
             _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
