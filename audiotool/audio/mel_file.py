@@ -148,17 +148,16 @@ class FeatureReader(Features):
             raise InputError(f"{path}: a mel is in {', '.join(MEL_ENDINGS)}, not '{path.suffix}'")
         with zipfile.ZipFile(path) as archive:
             name = _only([n.removesuffix(".npy") for n in archive.namelist()], path)
-            # It is unpacked to a temporary file, which is memory-mapped.
-            unpacked = self._stack.enter_context(
-                tempfile.NamedTemporaryFile(suffix=".npy")  # noqa: SIM115
-            )
-            size, room = archive.getinfo(f"{name}.npy").file_size, shutil.disk_usage(unpacked.name).free
+            # It is unpacked to a temporary file, which is memory-mapped. Windows opens it only when it is
+            # closed, and removes none that an error's traceback still maps.
+            folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            size, room = archive.getinfo(f"{name}.npy").file_size, shutil.disk_usage(folder).free
             if size > room:
                 raise InputError(f"{path} unpacks to {size} bytes, {tempfile.gettempdir()} has {room} left")
-            with archive.open(f"{name}.npy") as packed:
-                shutil.copyfileobj(packed, unpacked)
-            unpacked.flush()
-        return _map(Path(unpacked.name))
+            unpacked = Path(folder) / "mel.npy"
+            with archive.open(f"{name}.npy") as packed, unpacked.open("wb") as file:
+                shutil.copyfileobj(packed, file)
+        return _map(unpacked)
 
     def _open_safetensors(self, path: Path) -> _Slices:
         from safetensors import SafetensorError, safe_open
