@@ -49,6 +49,14 @@ def in_utf8(path: str | Path) -> Iterator[str]:
         yield str(path)
 
 
+def path_from(folder: str | Path, path: str | Path) -> Path:
+    """Return the relative path from a folder to a file; the absolute one to another drive of Windows."""
+    try:
+        return Path(os.path.relpath(path, folder))
+    except ValueError:
+        return Path(os.path.abspath(path))
+
+
 def like_named(path: Path) -> Path:
     """Return the file or folder at a path, or the one whose name looks equal (é is one character, or two).
 

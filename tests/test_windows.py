@@ -17,6 +17,11 @@ from kit.audio import write_speech
 
 from audiotool import cores, stdio
 from audiotool.atomic import PART, cause, obstacle, remove_leftovers, replacing
+from audiotool.audio import mel_file
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import read_manifest, write_manifest
+from audiotool.data.mixed_set import _relative
+from audiotool.report.markup import relative_url
 
 AS_ON_WINDOWS = """
 import os, signal, sys
@@ -106,6 +111,53 @@ def test_no_more_workers_than_windows_waits_for(
     assert not caplog.messages
     assert cores.affordable_workers(64) == 60
     assert caplog.messages == ["Windows has at most 60 worker processes: going on with as many"]
+
+
+def test_a_mel_is_unpacked_to_a_file_that_is_closed_and_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = []
+
+    def mapped(path: Path) -> np.ndarray:
+        open_files = [os.path.realpath(f"/dev/fd/{number}") for number in os.listdir("/dev/fd")]
+        assert os.path.realpath(path) not in open_files
+        unpacked.append(path)
+        return numpy_map(path)
+
+    numpy_map = mel_file._map
+    monkeypatch.setattr(mel_file, "_map", mapped)
+    mel = np.ones((20, 30), np.float32)
+    np.savez(tmp_path / "a.npz", mel=mel)
+    with mel_file.FeatureReader(tmp_path / "a.npz", (20,)) as reader:
+        assert np.array_equal(np.concatenate(list(reader.blocks(7)), axis=1), mel)
+    assert [path.parent.exists() for path in unpacked] == [False]
+
+
+@pytest.fixture
+def other_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that no relative path leads to."""
+
+    def relative(path: str | Path, start: str | Path = os.curdir) -> str:
+        if len({str(drive) in os.path.abspath(place) for place in (path, start)}) > 1:
+            raise ValueError("path is on mount 'D:', start on mount 'C:'")
+        return relpath(path, start)
+
+    drive, relpath = tmp_path / "D", os.path.relpath
+    monkeypatch.setattr(os.path, "relpath", relative)
+    return drive
+
+
+def test_a_manifest_names_files_of_another_drive(tmp_path: Path, other_drive: Path) -> None:
+    entry = Entry(other_drive / "a.wav", "pair", "anna", targets=(other_drive / "b.wav",))
+    write_manifest(tmp_path / "m.csv", [entry])
+    [found] = read_manifest(tmp_path / "m.csv")
+    assert (found.path, found.targets) == (entry.path, entry.targets)
+    assert relative_url(other_drive / "a.wav", tmp_path) == (other_drive / "a.wav").as_uri()
+
+
+def test_a_mixed_set_names_files_of_another_drive(tmp_path: Path, other_drive: Path) -> None:
+    files = [str(other_drive / "a.wav"), str(tmp_path / "b.wav")]
+    assert _relative(files, tmp_path / "set") == f"{other_drive / 'a.wav'}|../b.wav"
 
 
 @pytest.mark.parametrize(("page", "found"), [("cp850", "cp850"), (None, "utf-8")])

@@ -22,6 +22,7 @@ from audiotool.audio.magic import array_ending, kind_of
 from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import absence
+from audiotool.text import encodable
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
@@ -73,7 +74,9 @@ def bare_format(file: BinaryIO, name: str, path: Path, raw: Raw) -> tuple[Raw | 
 def _check_readable(path: Path) -> None:
     reason = absence(path)
     if reason is not None:
-        raise InputError(f"{path}: {reason}")
+        is_utf_8 = encodable(str(path)) == str(path)
+        hint = "" if is_utf_8 else ". Its name is not UTF-8: is the list or manifest that names it?"
+        raise InputError(f"{path}: {reason}{hint}")
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder, not a file")
     if not os.access(path, os.R_OK):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 import posixpath
 import sys
@@ -11,13 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath, PurePosixPath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
+from audiotool.csv_documents import decoded, separator_of
 from audiotool.errors import PlanError
 from audiotool.paths import is_url
 from audiotool.text import without_credentials
 
 COLUMNS = ("input", "output", "reference")
-SEPARATORS = ",;\t"
-"""What may separate columns: spreadsheets write semicolons where the comma is the decimal sign."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
     """
     name = STANDARD_INPUT if source == PIPE else source
     text = _read(source, name)
-    separator = _separator(text.split("\n", 1)[0])
+    separator = separator_of(text.split("\n", 1)[0], COLUMNS)
     if separator is not None:
         entries = list(_from_csv(text, separator, name, required))
     elif source.lower().endswith(".csv"):
@@ -85,21 +83,10 @@ def _read(source: str, name: str) -> str:
         data = sys.stdin.buffer.read() if source == PIPE else Path(source).read_bytes()
     except OSError as error:
         raise PlanError(f"cannot read the list {source}: {error.strerror}") from error
-    if not data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode(errors="surrogateescape").removeprefix("\ufeff")
     try:
-        return data.decode("utf-16")
-    except UnicodeDecodeError as error:
-        raise PlanError(f"{name} begins as UTF-16 and is none: {error.reason}") from error
-
-
-def _separator(header: str) -> str | None:
-    """Return what separates the columns that a line names; None if it names none."""
-    for separator in SEPARATORS:
-        names = (name.strip().strip('"').lower() for name in header.split(separator))
-        if not set(names).isdisjoint(COLUMNS):
-            return separator
-    return None
+        return decoded(data)
+    except ValueError as error:
+        raise PlanError(f"{name}: {error}") from error
 
 
 def _from_csv(text: str, separator: str, source: str, required: str) -> Iterator[Entry]:

@@ -4,8 +4,10 @@ Columns: path (relative to the manifest's folder, or absolute), kind (speech, no
 speaker_or_class, sample_rate (Hz), seconds, split, source, licence; a pair has `target` too, the paths of its
 clean files joined by "|"; speech may have `bandwidth_hz`, its highest frequency
 (scripts/measure_bandwidth.py). Only `path` is required; other columns are ignored. Each row has a cell for
-each column, perhaps an empty one. The index.csv of `data mix` is a manifest of pairs, whose columns `noisy`,
-`clean` and `speech` stand for `path`, `target` and `speaker_or_class`.
+each column, perhaps an empty one. Columns may be separated by semicolons or tabs, too, as spreadsheets write
+them, with decimal commas. The text is UTF-8, or UTF-16 with a byte order mark. The index.csv of `data mix` is
+a manifest of pairs, whose columns `noisy`, `clean` and `speech` stand for `path`, `target` and
+`speaker_or_class`.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from audiotool.atomic import write_text
+from audiotool.csv_documents import decoded, separator_of
 from audiotool.data.entry import Entry
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
+from audiotool.paths import path_from
 from audiotool.text import csv_cell, from_csv_cell
 
 log = logging.getLogger(__name__)
@@ -42,6 +46,9 @@ COLUMNS = (
 )
 BANDWIDTH = "bandwidth_hz"
 """A column that is written if a file has a value for it."""
+FIRST_COLUMNS = {"path", "noisy"}
+"""Columns of which a manifest has one."""
+NUMBERS = ("sample_rate", "seconds", BANDWIDTH)
 KINDS = {"speech": ("speech",), "noise": ("noise", "music"), "rir": ("rir",), "pairs": ("pair",)}
 
 
@@ -67,16 +74,19 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             log.warning("left out: %s", reason)
         return found.entries
     try:
-        text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
+        data = path.read_bytes()
     except OSError as error:
         reason = error.strerror or str(error)
         raise InputError(
             f"{path}: cannot read the manifest ({reason}): make one with `audiotool data scan`"
         ) from error
-    lines, line = csv.reader(io.StringIO(text), strict=True), 1
+    line = 1
     try:
+        text = decoded(data)
+        separator = separator_of(text.split("\n", 1)[0], FIRST_COLUMNS) or ","
+        lines = csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True)
         columns = next(lines, [])
-        if not {"path", "noisy"} & set(columns):
+        if FIRST_COLUMNS.isdisjoint(columns):
             there = ", ".join(columns or ["nothing"])[:MAX_SHOWN]
             raise InputError(
                 f"{path}: not a manifest: the first line must name the columns, `path` among them"
@@ -88,7 +98,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
         line = lines.line_num + 1
         for cells in lines:
             if cells:
-                entries.append(_entry(_row(columns, cells), path, folder, line, kind))
+                entries.append(_entry(_row(columns, cells, separator), path, folder, line, kind))
             line = lines.line_num + 1
         return entries
     except csv.Error as error:
@@ -99,7 +109,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
         raise InputError(f"{path}, line {line}: {error}: the line is damaged") from error
 
 
-def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
+def _row(columns: Sequence[str], cells: Sequence[str], separator: str) -> dict[str, str]:
     """Return the text of each column.
 
     Raises:
@@ -107,9 +117,11 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     """
     if len(cells) != len(columns):
         raise ValueError(f"{len(cells)} cells for {len(columns)} columns")
-    if any("\n" in cell for cell in cells) and _hold_rows(columns, cells):
+    if any("\n" in cell for cell in cells) and _hold_rows(columns, cells, separator):
         raise ValueError("a quotation mark begins a cell that holds the next rows")
     row = dict(zip(columns, map(from_csv_cell, cells), strict=True))
+    if separator != ",":
+        row |= {name: row[name].replace(",", ".") for name in NUMBERS if name in row}
     if "path" not in row:
         # Of an index of `data mix`: its noisy files must not serve as speech.
         row |= {"path": row["noisy"], "target": row.get("clean", ""), "kind": "pair"}
@@ -117,12 +129,12 @@ def _row(columns: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     return row
 
 
-def _hold_rows(columns: Sequence[str], cells: Sequence[str]) -> bool:
+def _hold_rows(columns: Sequence[str], cells: Sequence[str], separator: str) -> bool:
     """Return whether cells without their quotation marks are several rows, each with the name of a file.
 
     Such are the rows between two stray marks; names and transcripts may have line breaks and commas.
     """
-    rows = [line.split(",") for line in ",".join(cells).split("\n") if line]
+    rows = [line.split(separator) for line in separator.join(cells).split("\n") if line]
     place = columns.index("path" if "path" in columns else "noisy")
     return len(rows) > 1 and all(
         len(row) >= len(columns) and re.search(r"\.\w+$", row[place].strip()) for row in rows
@@ -175,18 +187,17 @@ def read_for(use: str, path: Path | str) -> list[Entry]:
 def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
     """Write entries with paths relative to the manifest's folder, complete or not at all.
 
+    Paths of files on another drive of Windows are absolute.
+
     Raises:
         InputError: the folder cannot be written.
     """
     path = Path(path).absolute()
 
-    def relative(file: Path) -> str:
-        return Path(os.path.relpath(file, path.parent)).as_posix()
-
     rows = [
         {
-            "path": relative(e.path),
-            "target": "|".join(relative(t) for t in e.targets),
+            "path": path_from(path.parent, e.path).as_posix(),
+            "target": "|".join(path_from(path.parent, t).as_posix() for t in e.targets),
             "kind": e.kind,
             "speaker_or_class": e.group,
             "sample_rate": e.sample_rate,

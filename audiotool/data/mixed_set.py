@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from audiotool.atomic import cause, write_text
 from audiotool.audio.outputs import write
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
+from audiotool.paths import path_from
 from audiotool.text import csv_cell
 
 COLUMNS = ("index", "seed", "split", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
@@ -141,7 +141,7 @@ def _write_array(
 
 
 def _relative(files: list[str], folder: Path) -> str:
-    return "|".join(Path(os.path.relpath(f, folder.resolve())).as_posix() for f in files)
+    return "|".join(path_from(folder.resolve(), f).as_posix() for f in files)
 
 
 def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from audiotool.paths import path_from
 from audiotool.text import printable, to_json, unbroken
 
 VOID = {"meta", "input"}
@@ -55,13 +56,11 @@ def data_block(identity: str, value: Any) -> Markup:
 
 def relative_url(path: Path, folder: Path) -> str:
     """Return the relative URL of a file from a page in a folder, percent-encoded."""
-    try:
-        there = os.path.relpath(os.path.abspath(path), os.path.abspath(folder))
-    except ValueError:
-        # Another drive.
-        return path.absolute().as_uri()
+    there = path_from(folder, path)
+    if there.is_absolute():
+        return there.as_uri()
     # A first part with a colon would be read as a scheme, but colons are encoded.
-    return quote(os.fsencode(Path(there).as_posix()), safe="/")
+    return quote(os.fsencode(there.as_posix()), safe="/")
 
 
 def _on_one_line(value: object) -> str:

@@ -94,6 +94,22 @@ def test_invalid_manifests_are_refused(tmp_path: Path, text: str, message: str) 
         read_manifest(path)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_manifest_as_a_spreadsheet_writes_it(tmp_path: Path, separator: str, encoding: str) -> None:
+    lines = [("path", "kind", "seconds"), ("a.wav", "speech", "1,5"), ('"é,\n2.wav"', "noise", "2")]
+    text = "\r\n".join(map(separator.join, lines)) + "\r\n"
+    (tmp_path / "m.csv").write_bytes(text.encode(encoding))
+    found = [(e.path.name, e.kind, e.seconds) for e in read_manifest(tmp_path / "m.csv")]
+    assert found == [("a.wav", "speech", 1.5), ("é,\n2.wav", "noise", 2.0)]
+
+
+def test_a_manifest_that_is_no_utf_16(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(b"\xff\xfex")
+    with pytest.raises(InputError, match="begins as UTF-16 and is none"):
+        read_manifest(tmp_path / "m.csv")
+
+
 @pytest.mark.parametrize(
     ("columns", "text"),
     [
