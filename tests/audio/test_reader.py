@@ -136,7 +136,7 @@ def test_broken_files_are_named(tmp_path: Path, kind: str) -> None:
 
 
 def test_a_missing_name_that_is_not_utf_8_is_explained(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no such file or folder. Its name is not UTF-8: is the list or manif"):
+    with pytest.raises(InputError, match=r"no such file or folder.* is not UTF-8: is the list or manifest"):
         read(tmp_path / os.fsdecode(b"caf\xe9.wav"))
 
 
