@@ -26,7 +26,7 @@ def test_an_old_package_is_named_where_it_is_required() -> None:
     with pytest.raises(DependencyError) as refusal:
         extras.require("ray", "--cluster")
     assert str(refusal.value) == (
-        "--cluster needs ray >=17,<18, 12.0.0 is installed: pip install 'audiotool-speech[cluster]'"
+        '--cluster needs ray >=17,<18, 12.0.0 is installed: pip install "audiotool-speech[cluster]"'
     )
     with pytest.raises(DependencyError, match="training needs lightning_fabric >=17"):
         extras.require_extra("train", "training")
