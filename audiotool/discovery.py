@@ -31,7 +31,7 @@ from audiotool.signals import EndRequest
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from importlib.metadata import EntryPoint
 
 T = TypeVar("T")
@@ -108,14 +108,16 @@ class Catalogue(Generic[T]):
             warn_once(message)
         return dict(sorted(found.items()))
 
-    def left_out(self) -> list[tuple[str, str]]:
+    def left_out(self, broken: Collection[str] = ()) -> list[tuple[str, str]]:
         """Return (package and version, message with the reason) of each class of other packages that is left
-        out; imports everything, as `all` does."""
-        return list(self._add(self.builtin()))
+        out; imports everything, as `all` does, but for modules that are known as broken."""
+        return list(self._add(self.builtin(), broken))
 
-    def _add(self, found: dict[str, type[T]]) -> Iterator[tuple[str, str]]:
+    def _add(self, found: dict[str, type[T]], broken: Collection[str] = ()) -> Iterator[tuple[str, str]]:
         """Add the classes of other packages; yield package and message of those that are left out."""
         for entry in self._entries():
+            if entry.module in broken:
+                continue
             try:
                 if entry.name in found:
                     raise self.error(f"{self._called(entry)} is left out: another has that name")
@@ -159,7 +161,10 @@ class Catalogue(Generic[T]):
 
     def package_of(self, name: str) -> str | None:
         """Return the package and version that a class comes from; None for the project's own."""
-        return None if self._find_builtin(name) is not None else dict(self.added()).get(name)
+        if self._find_builtin(name) is not None:
+            return None
+        # Of several classes of one name the first is taken.
+        return next((package for added, package in self.added() if added == name), None)
 
     def called(self, name: str) -> str:
         """Return what messages call a class, with the package it comes from: "model 'x' of package y 1.0"."""

@@ -14,12 +14,13 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from audiotool.cores import core_count
 from audiotool.discovery import package_of
+from audiotool.errors import DependencyError
 from audiotool.extras import DISTRIBUTION, PORTAUDIO, accepted_versions, satisfies, version_of
 
 OLDEST_PYTHON = (3, 10)
@@ -320,8 +321,8 @@ def check_plugins() -> Iterator[Finding]:
         for entry in importlib.metadata.entry_points(group=group):
             entries.setdefault(package_of(entry), []).append(entry)
     errors = import_errors(sorted({entry.module for of in entries.values() for entry in of}))
-    # What ends the interpreter is not imported here, too.
-    left_out = [] if errors or not entries else list(_left_out())
+    groups = {entry.group for of in entries.values() for entry in of if entry.module not in errors}
+    left_out = list(_left_out(groups, errors))
     for package, of in sorted(entries.items()):
         modules = dict.fromkeys(entry.module for entry in of)
         reasons = [f"{module} does not import: {errors[module]}" for module in modules if module in errors]
@@ -333,13 +334,18 @@ def check_plugins() -> Iterator[Finding]:
         yield Finding(package, "problem" if reasons else "ok", "; ".join(reasons) or listing)
 
 
-def _left_out() -> Iterator[tuple[str, str]]:
-    """Yield package and message of the classes that are left out of the catalogues that can be imported."""
-    for place in CATALOGUES.values():
-        module, _, name = place.partition(":")
+def _left_out(groups: Collection[str], broken: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield package and message of the classes that are left out of the catalogues that can be imported.
+
+    Args:
+        groups: the catalogues' groups of entry points.
+        broken: modules that do not import; one that ends the interpreter must not be imported here, too.
+    """
+    for group in sorted(groups):
+        module, _, name = CATALOGUES[group].partition(":")
         # What catalogues need is checked as packages.
-        with contextlib.suppress(ImportError, OSError):
-            yield from getattr(importlib.import_module(module), name).left_out()
+        with contextlib.suppress(ImportError, OSError, DependencyError):
+            yield from getattr(importlib.import_module(module), name).left_out(broken)
 
 
 def _checkpoints_fix() -> str:

@@ -110,6 +110,15 @@ def test_an_alias_beside_the_classes_is_no_class(
         METRICS.get("wer")
 
 
+def test_of_two_packages_with_one_name_the_one_in_use_is_named(place: Path) -> None:
+    for name in ("later-scores", "first-scores"):
+        module = name.replace("-", "_")
+        entry = {"audiotool.metrics": {"wer": f"{module}:WordErrorRate"}}
+        install_plugin(place, name, {module: WER}, entry)
+    assert METRICS.get("wer").__module__ == METRICS.all()["wer"].__module__ == "first_scores"
+    assert METRICS.called("wer") == "metric 'wer' of package first-scores 1.0"
+
+
 def test_a_builtin_name_cannot_be_replaced(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     text = WER.replace('"wer"', '"stoi"')
     install_plugin(place, "rival", {"rival": text}, {"audiotool.metrics": {"stoi": "rival:WordErrorRate"}})

@@ -208,7 +208,27 @@ def test_packages_with_plug_ins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         Finding("rooms 1.0", "ok", "tasks declip"),
     ]
     install_plugin(tmp_path, "ends", {"ends": "exit(3)"}, {"audiotool.metrics": {"wer": "ends:Wer"}})
-    assert Finding("ends 1.0", "problem", "ends does not import: SystemExit: 3") in list(check_plugins())
+    found = by_name(list(check_plugins()))
+    assert found["ends 1.0"] == Finding("ends 1.0", "problem", "ends does not import: SystemExit: 3")
+    assert "another has that name" in found["rival 1.0"].detail, "what ends hides no other reason"
+
+
+def test_plug_ins_of_an_installation_without_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`audiotool.data` is refused there, which must not cost the lines of other packages."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", ""))))
+    for group in ("tasks", "data.corpora"):
+        entries = {f"audiotool.{group}": {f"a-{group}": "some_rooms:Declip"}}
+        install_plugin(tmp_path, f"some-{group}", {"some_rooms": TASK}, entries)
+    monkeypatch.delitem(sys.modules, "audiotool.data.corpora.base", raising=False)
+    monkeypatch.delitem(sys.modules, "audiotool.data.corpora", raising=False)
+    monkeypatch.delitem(sys.modules, "audiotool.data", raising=False)
+    monkeypatch.setattr(extras, "is_there", lambda module: False)
+    found = by_name(list(check_plugins()))
+    assert found["some-data.corpora 1.0"].status == "ok", "it is not known"
+    assert "has the name 'declip'" in found["some-tasks 1.0"].detail
 
 
 def test_every_catalogue_is_looked_into() -> None:
