@@ -65,7 +65,7 @@ def one_line(text: str) -> str:
 
 def unbroken(text: str) -> str:
     """Return the text with a space in place of each line break and the spaces around it."""
-    return re.sub(_BREAK, " ", text)
+    return text if text.isprintable() else re.sub(_BREAK, " ", text)
 
 
 def to_json(value: Any, **layout: Any) -> str:
