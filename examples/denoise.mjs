@@ -13,14 +13,33 @@ import * as ort from "onnxruntime-web";
 const [model, source, target] = process.argv.slice(2);
 const card = JSON.parse(readFileSync(`${model}.json`, "utf8"));
 const weights = `${model}.safetensors`;
-const externalData = existsSync(weights) ? [{ path: basename(weights), data: readFileSync(weights) }] : [];
+const checkpoint = existsSync(weights) ? readFileSync(weights) : null;
+const externalData = checkpoint ? [{ path: basename(weights), data: checkpoint }] : [];
 ort.env.wasm.numThreads = 1;
 const session = await ort.InferenceSession.create(readFileSync(`${model}.onnx`), { externalData });
 
-// A stream begins with every state's start: one number for all of it, or nested lists.
+// The value of a 16-bit float, of its bits.
+function half(bits) {
+  const exponent = (bits >> 10) & 31;
+  const size = exponent ? 2 ** (exponent - 15) * (1 + (bits & 1023) / 1024) : 2 ** -24 * (bits & 1023);
+  return bits >> 15 ? -size : size;
+}
+
+// A tensor of the checkpoint: the length of its JSON, the JSON, and the values it points to.
+function tensor(name) {
+  const values = 8 + Number(checkpoint.readBigUInt64LE(0));
+  const { dtype, data_offsets: [begin, end] } = JSON.parse(checkpoint.toString("utf8", 8, values))[name];
+  const width = dtype === "F16" ? 2 : 4;
+  const read = (at) => (width === 2 ? half(checkpoint.readUInt16LE(at)) : checkpoint.readFloatLE(at));
+  return Array.from({ length: (end - begin) / width }, (_, i) => read(values + begin + i * width));
+}
+
+// A stream begins with every state's start: one number for all of it, nested lists, or the name of a tensor of
+// the checkpoint.
 const arrays = { float32: Float32Array, float64: Float64Array, int64: BigInt64Array };
 const state = {};
-for (const { name, shape, type, start } of card.states) {
+for (const { name, shape, type, start: stated } of card.states) {
+  const start = typeof stated === "string" ? tensor(stated) : stated;
   const sizes = shape.map((size) => (size === "batch" ? 1 : size));
   const length = sizes.reduce((a, b) => a * b, 1);
   const all = Array.isArray(start) ? start.flat(Infinity) : new Array(length).fill(start);

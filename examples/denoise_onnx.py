@@ -21,15 +21,30 @@ import soundfile
 HOPS = 16
 """Hops of a block: more are faster, fewer come sooner."""
 
+DTYPES = {"F16": "<f2", "F32": "<f4"}
+
+
+def tensor(checkpoint: Path, name: str) -> np.ndarray:
+    """Read a tensor of a .safetensors file: the length of its JSON, the JSON, and the values it points to."""
+    data = checkpoint.read_bytes()
+    values = 8 + int.from_bytes(data[:8], "little")
+    about = json.loads(data[8:values])[name]
+    begin, end = about["data_offsets"]
+    return np.frombuffer(data[values + begin : values + end], DTYPES[about["dtype"]])
+
+
 model, source, target = sys.argv[1:]
 card = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
 session = onnxruntime.InferenceSession(f"{model}.onnx", providers=["CPUExecutionProvider"])
 
-# A stream begins with every state's start: one number for all of it, or nested lists.
+# A stream begins with every state's start: one number for all of it, nested lists, or the name of a tensor of
+# the checkpoint.
 state = {}
 for about in card["states"]:
-    shape = [1 if size == "batch" else size for size in about["shape"]]
-    state[about["name"]] = np.broadcast_to(np.asarray(about["start"], about["type"]), shape)
+    shape, start = [1 if size == "batch" else size for size in about["shape"]], about["start"]
+    if isinstance(start, str):
+        start = tensor(Path(f"{model}.safetensors"), start).reshape(shape)
+    state[about["name"]] = np.broadcast_to(np.asarray(start, about["type"]), shape)
 names = ["output", *(f"next_{name}" for name in state)]
 
 with soundfile.SoundFile(source) as noisy:

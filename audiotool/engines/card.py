@@ -5,9 +5,10 @@
      "states": [{"name": "layers.0", "shape": ["batch", 32, 40], "type": "float32", "meaning": ...,
                  "start": 0.0}, ...]}
 
-A stream: begin with every state's `start`, repeated for each stream of a batch. Feed "input" any number of
-whole hops with the states. Take "output", and "next_" + each state for the next call. Drop the first `delay`
-samples of the output. At the end, feed `drain_value` until the output has the length of the input.
+A stream: begin with every state's `start`, repeated for each stream of a batch; a start that is a name is
+that tensor of the checkpoint beside the graph. Feed "input" any number of whole hops with the states. Take
+"output", and "next_" + each state for the next call. Drop the first `delay` samples of the output. At the
+end, feed `drain_value` until the output has the length of the input.
 
 This is a stream of the bare model. Those of audiotool also reset the states of `warmed_up` at onsets and in
 pauses (`streaming/onset.py`, `streaming/pauses.py`), if the model has one stem.
