@@ -148,6 +148,14 @@ class AudioReader:
             self._fifo.close()
 
     @property
+    def announced_frames(self) -> int | None:
+        """Number of samples a channel that an output's header may name before they are read.
+
+        It is None, too, for a WAV of unknown size: another WAV may lie in it, and it ends there.
+        """
+        return None if hasattr(self._source, "goes_on") else self.info.frames
+
+    @property
     def has_video(self) -> bool:
         """Whether there are moving pictures beside the sound."""
         return self._file.has_video

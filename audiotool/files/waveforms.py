@@ -126,7 +126,8 @@ def _open_writers(
 ) -> list[Writer]:
     info = reader.info
     rate, channels = session.output_rate, session.output_channels
-    frames = None if info.frames is None else -(-info.frames * rate // info.sample_rate)
+    announced = reader.announced_frames
+    frames = None if announced is None else -(-announced * rate // info.sample_rate)
     if goal.residual is not None and rate != info.sample_rate:
         raise InputError("a residual needs an output of the input's sample rate")
     if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in goal.places):
