@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,19 @@ def test_an_old_pyav_neither_reads_nor_writes(tmp_path: Path) -> None:
 )
 def test_ranges(version: str, accepted: str, fits: bool) -> None:
     assert extras.satisfies(version, accepted) is fits
+
+
+def test_a_version_is_looked_up_once_however_many_files_need_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def version(distribution: str) -> str:
+        asked.append(distribution)
+        return "17.0.0"
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    extras.version_of.cache_clear()
+    try:
+        assert [extras.version_of("av") for _ in range(3)] == ["17.0.0"] * 3
+    finally:
+        extras.version_of.cache_clear()
+    assert asked == ["av"]
