@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from audiotool.cli.app import app
 
-SCRIPT = re.compile(r"\b(?:scripts|examples)/\w+\.(?:py|mjs)\b")
+SCRIPT = re.compile(r"(?:\baudiotool/[\w/]*)?\b(?:scripts|examples)/\w+\.(?:py|mjs)\b")
 
 
 def commands() -> Iterator[tuple[str, str]]:
