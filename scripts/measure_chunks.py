@@ -41,7 +41,8 @@ def main() -> None:
         expected = whole(samples.T, rate)
         errors = [pipeline(samples.T, rate) - expected for pipeline in cut]
         found.append([np.divide(sizes(error), sizes(expected)) for error in errors])
-    middle, worst = np.median(found, axis=0), np.max(found, axis=0)
+    relative: NDArray[np.float64] = np.array(found)
+    middle, worst = np.median(relative, axis=0), relative.max(axis=0)
     for seconds, (peak, mean), (worst_peak, worst_mean) in zip(options.chunks, middle, worst, strict=True):
         print(
             f"chunks of {seconds:g} s, {len(found)} recordings: {peak:.1e} of the peak in the median,"
