@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,4 +104,7 @@ def test_cards_of_before_are_read(tmp_path: Path) -> None:
     old = tmp_path / "old.json"
     old.write_text(json.dumps(values))
     assert values["rehearses_seconds"] == 8.0
-    assert Card.read(old) == Card.read(path)
+    shutil.copy(path.with_suffix(".safetensors"), old.with_suffix(".safetensors"))
+    found, now = Card.read(old), Card.read(path)
+    assert found._replace(states=()) == now._replace(states=())
+    assert [state.name for state in found.states] == [state.name for state in now.states]

@@ -61,6 +61,7 @@ def test_ctrl_break_ends_a_program_as_ctrl_c_does(tmp_path: Path) -> None:
         "from audiotool.atomic import replacing",
         "from audiotool.signals import unwind_on_request",
         "from pathlib import Path",
+        "signal.signal(signal.SIGBREAK, signal.SIG_DFL)  # a shell's background ignores it",
         "unwind_on_request()",
         "with replacing(Path('a.wav')):",
         "    os.kill(os.getpid(), signal.SIGBREAK)",

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from kit.tones import RATE, dataset, tone
 
-from audiotool.data.clips import DecodedClips, FileClips, Unreadable, read_audio
+from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.errors import InputError
@@ -118,15 +118,15 @@ def test_slices_of_files_at_other_rates_are_the_decoded_ones(tmp_path: Path, nat
         assert np.abs(files.read(0, start, frames) - expected).max() < 2e-5, (start, frames)
 
 
-def test_a_cut_mp3_is_unreadable_where_it_is_cut(tmp_path: Path) -> None:
+def test_a_cut_mp3_is_as_long_as_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "cut.mp3"
     soundfile.write(path, tone(200, 6.0), RATE, format="MP3", subtype="MPEG_LAYER_III")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     files = FileClips([path], RATE)
-    assert files.lengths[0] == pytest.approx(6 * RATE, abs=0.2 * RATE)
+    length = int(files.lengths[0])
+    assert 2 * RATE < length < 3 * RATE
     assert len(files.read(0, RATE, RATE)) == RATE
-    with pytest.raises(Unreadable, match="ends before its header says"):
-        files.read(0, 0, 6 * RATE)
+    assert len(files.read(0, 0, 6 * RATE)) == length
 
 
 @pytest.mark.parametrize("rate", [RATE, 44100])

@@ -111,7 +111,7 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
     assert run_command("report", "merge", *again).exit_code == 0
     sources = [*reports, *[str(tmp_path / "third.json")] * 2]
     assert [row.facts["report"] for row in read_report(tmp_path / "more.csv").rows] == sources
-    assert "| a.wav | done | 2 | " in (tmp_path / "more.md").read_text()
+    assert "| a.wav | done | 2.000 | " in (tmp_path / "more.md").read_text()
     assert all((tmp_path / f"more.{ending}").read_text().count("other.json") for ending in ("md", "html"))
     assert "report" not in merged([tmp_path / "one.json", tmp_path / "alone.json"]).rows[0].facts
     alone = run_command(*words[:3], "-o", tmp_path / "b.json", "--json")
