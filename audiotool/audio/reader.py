@@ -153,7 +153,12 @@ class AudioReader:
 
         It is None, too, for a WAV of unknown size: another WAV may lie in it, and it ends there.
         """
-        return None if hasattr(self._source, "goes_on") else self.info.frames
+        return self.info.frames if self._goes_on is None else None
+
+    @property
+    def _goes_on(self) -> bool | None:
+        """Whether another WAV was reached in one of unknown size (`OpenEnded`); None for any other file."""
+        return getattr(self._source, "goes_on", None)
 
     @property
     def has_video(self) -> bool:
@@ -255,7 +260,7 @@ class AudioReader:
         if not self._position:
             cause = "no samples came" if self._is_bare else "its header is followed by no samples"
             raise InputError(f"{self.name} holds no audio: {cause}")
-        if getattr(self._source, "goes_on", False):
+        if self._goes_on:
             self.warnings.append(concatenated.warning(self.name, "WAV"))
         elif declared is not None and self._position < declared - self._slack:
             self._warn_incomplete(declared, self._position, is_damaged)

@@ -33,7 +33,7 @@ drops_connections = pytest.mark.skipif(
 
 
 class Running:
-    """A server in a thread."""
+    """A server in a thread, for a `with` statement."""
 
     def __init__(self, **options: Any) -> None:
         capacity = options.pop("capacity", 4)
@@ -55,6 +55,12 @@ class Running:
         self.server = Runner(Server(self.service, **self._options))
         self._started.set()
         await self.server.serve([self.listener])
+
+    def __enter__(self) -> Running:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def stop(self) -> None:
         self.server.should_exit = True

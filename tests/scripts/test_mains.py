@@ -403,12 +403,9 @@ def test_fuzz(run: Callable[..., str]) -> None:
 def test_load_server(run: Callable[..., str], mode: str, said: str) -> None:
     from kit.server import Running
 
-    running = Running()
-    try:
+    with Running() as running:
         words = ("--address", f"127.0.0.1:{running.port}", "--clients", 2, "--seconds", 0.2, "--count", 6)
         out = run("load_server", mode, *words)
-    finally:
-        running.stop()
     assert said in out
     assert "0 left open" in out
 

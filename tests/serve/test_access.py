@@ -15,8 +15,7 @@ from kit.server import Running, refusal
 
 
 def test_a_token_is_asked_for() -> None:
-    running = Running(token="secret")
-    try:
+    with Running(token="secret") as running:
         with running.stream() as stream:
             assert refusal(stream) == (1008, "this server asks for a token")
         with running.stream("?token=wrong") as stream:
@@ -31,8 +30,6 @@ def test_a_token_is_asked_for() -> None:
         assert running.request("GET", "/metrics")[0] == 401
         assert running.request("GET", "/metrics", Authorization="Bearer secret")[0] == 200
         assert running.request("GET", "/health")[0] == 200
-    finally:
-        running.stop()
 
 
 def test_other_sites_pages_are_refused(server: Running) -> None:

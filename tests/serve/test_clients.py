@@ -97,16 +97,13 @@ def test_a_message_that_is_too_long_before_the_hello_is_counted_and_logged(
     closed, begun = threading.Event(), Service.open
     monkeypatch.setattr(Service, "open", late)
     caplog.set_level("INFO", logger="audiotool.serve.sessions")
-    running = Running()
-    try:
+    with Running() as running:
         with running.stream() as stream:
             stream.socket.sendall(b"\x82\xff" + ((1 << 20) + 1).to_bytes(8, "big") + bytes(4))
             assert refusal(stream)[0] == 1009
             closed.set()
             wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])
         assert caplog.messages[-1] == "stream, 16000 Hz, 1 channel, 0.0 s: a frame is too long (1009)"
-    finally:
-        running.stop()
 
 
 def test_clients_that_vanish_leave_nothing(server: Running) -> None:
@@ -207,8 +204,7 @@ def test_requests_and_streams_last_longer_than_the_time_for_a_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
-    running = Running()
-    try:
+    with Running() as running:
         with running.stream() as stream, socket.create_connection(("127.0.0.1", running.port)) as client:
             client.sendall(b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n1")
             hello = stream.recv(PATIENCE)
@@ -219,14 +215,8 @@ def test_requests_and_streams_last_longer_than_the_time_for_a_request(
             stream.send(json.dumps({"type": "end"}))
             assert json.loads(stream.recv(PATIENCE))["type"] == "bye"
         assert json.loads(hello)["type"] == "hello"
-    finally:
-        running.stop()
 
 
 def test_a_silent_client_is_closed_after_a_while() -> None:
-    running = Running(limits=Limits(idle_seconds=0.3))
-    try:
-        with running.stream() as stream:
-            assert refusal(stream) == (1001, "nothing came for 0.3 s")
-    finally:
-        running.stop()
+    with Running(limits=Limits(idle_seconds=0.3)) as running, running.stream() as stream:
+        assert refusal(stream) == (1001, "nothing came for 0.3 s")

@@ -92,8 +92,7 @@ def test_a_form_is_refused_by_name(server: Running) -> None:
 
 
 def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
-    running = Running(limits=Limits(upload_bytes=100_000, upload_seconds=1.0))
-    try:
+    with Running(limits=Limits(upload_bytes=100_000, upload_seconds=1.0)) as running:
         assert running.request("POST", "/v1/denoise", bytes(200_000))[0] == 413
         memory = io.BytesIO()
         soundfile.write(memory, np.zeros(32000), 16000, format="FLAC")
@@ -116,8 +115,6 @@ def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
         status, body = running.request("POST", "/v1/denoise", memory.getvalue())
         assert status == 400
         assert json.loads(body)["error"] == "a recording has at most 8 channels here"
-    finally:
-        running.stop()
 
 
 def test_files_that_come_too_slowly() -> None:

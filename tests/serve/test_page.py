@@ -43,9 +43,8 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={sound}",
     )
-    running = Running()
-    assert running.service is not None
-    try:
+    with Running() as running:
+        assert running.service is not None
         with Browser(tmp_path / "profile", options=options) as browser:
             browser.visit(f"http://127.0.0.1:{running.port}/")
             browser.click("#start")
@@ -73,32 +72,26 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             assert not others
         running.wait_until_idle()
         assert (tmp_path / "page.png").stat().st_size > 1000
-    finally:
-        running.stop()
 
 
 def test_a_beginning_that_fails_releases_the_microphone(tmp_path: Path) -> None:
     options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
-    running = Running()
-    try:
-        with Browser(tmp_path / "profile", options=options) as browser:
-            for missing in (
-                "window.AudioContext = class { constructor() { throw new Error('none'); } }",
-                "AudioWorklet.prototype.addModule = async () => { throw new Error('none'); }",
-            ):
-                browser.visit(f"http://127.0.0.1:{running.port}/")
-                browser.run(
-                    "(() => { const devices = navigator.mediaDevices;"
-                    " const open = devices.getUserMedia.bind(devices);"
-                    " devices.getUserMedia = async (wanted) => (window.taken = await open(wanted)); })()"
-                )
-                browser.run(missing)
-                browser.click("#start")
-                browser.until(f"{STATE} === 'No sound: none'")
-                assert browser.run("taken.getTracks().map((track) => track.readyState)") == ["ended"]
-                assert not browser.run("document.querySelector('#start').disabled")
-    finally:
-        running.stop()
+    with Running() as running, Browser(tmp_path / "profile", options=options) as browser:
+        for missing in (
+            "window.AudioContext = class { constructor() { throw new Error('none'); } }",
+            "AudioWorklet.prototype.addModule = async () => { throw new Error('none'); }",
+        ):
+            browser.visit(f"http://127.0.0.1:{running.port}/")
+            browser.run(
+                "(() => { const devices = navigator.mediaDevices;"
+                " const open = devices.getUserMedia.bind(devices);"
+                " devices.getUserMedia = async (wanted) => (window.taken = await open(wanted)); })()"
+            )
+            browser.run(missing)
+            browser.click("#start")
+            browser.until(f"{STATE} === 'No sound: none'")
+            assert browser.run("taken.getTracks().map((track) => track.readyState)") == ["ended"]
+            assert not browser.run("document.querySelector('#start').disabled")
 
 
 def test_stop_releases_the_microphone_before_the_server_answers(
@@ -139,57 +132,42 @@ def test_stop_releases_the_microphone_before_the_server_answers(
 
 
 def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
-    running = Running()
-    try:
-        with Browser(tmp_path / "profile") as browser:
-            browser.visit(f"http://127.0.0.1:{running.port}/")
-            browser.click("#start")
-            browser.until(f"{STATE}.startsWith('No microphone: ')")
-            assert not browser.run("document.querySelector('#start').disabled")
-    finally:
-        running.stop()
+    with Running() as running, Browser(tmp_path / "profile") as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.click("#start")
+        browser.until(f"{STATE}.startsWith('No microphone: ')")
+        assert not browser.run("document.querySelector('#start').disabled")
 
 
 def test_over_plain_http_the_page_says_where_browsers_give_the_microphone(tmp_path: Path) -> None:
-    running = Running(hosts=["calls.example"])
-    try:
+    with Running(hosts=["calls.example"]) as running:
         options = ("--host-resolver-rules=MAP calls.example 127.0.0.1",)
         with Browser(tmp_path / "profile", options=options) as browser:
             browser.visit(f"http://calls.example:{running.port}/")
             assert "only to https:// and to localhost" in browser.run(STATE)
             assert browser.run("document.querySelector('#start').disabled")
-    finally:
-        running.stop()
 
 
 def test_every_control_has_a_name(tmp_path: Path) -> None:
-    running = Running()
-    try:
-        with Browser(tmp_path / "profile") as browser:
-            browser.visit(f"http://127.0.0.1:{running.port}/")
-            nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
-            named = {(n["role"]["value"], n["name"]["value"]) for n in nodes if "role" in n and "name" in n}
-            assert {
-                ("button", "Start"),
-                ("button", "Stop"),
-                ("checkbox", "Bypass: hear the microphone as it is"),
-                ("slider", "Remove at most"),
-                ("meter", "Microphone"),
-                ("meter", "Cleaned"),
-            } <= named
-    finally:
-        running.stop()
+    with Running() as running, Browser(tmp_path / "profile") as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        nodes = browser.call("Accessibility.getFullAXTree")["nodes"]
+        named = {(n["role"]["value"], n["name"]["value"]) for n in nodes if "role" in n and "name" in n}
+        assert {
+            ("button", "Start"),
+            ("button", "Stop"),
+            ("checkbox", "Bypass: hear the microphone as it is"),
+            ("slider", "Remove at most"),
+            ("meter", "Microphone"),
+            ("meter", "Cleaned"),
+        } <= named
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_controls_follow_the_colours_of_the_system(tmp_path: Path, scheme: str) -> None:
-    running = Running()
-    try:
-        with Browser(tmp_path / "profile") as browser:
-            feature = {"name": "prefers-color-scheme", "value": scheme}
-            browser.call("Emulation.setEmulatedMedia", features=[feature])
-            browser.visit(f"http://127.0.0.1:{running.port}/")
-            colour = browser.run("getComputedStyle(document.querySelector('#start')).color")
-            assert (colour == "rgb(255, 255, 255)") == (scheme == "dark")
-    finally:
-        running.stop()
+    with Running() as running, Browser(tmp_path / "profile") as browser:
+        feature = {"name": "prefers-color-scheme", "value": scheme}
+        browser.call("Emulation.setEmulatedMedia", features=[feature])
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        colour = browser.run("getComputedStyle(document.querySelector('#start')).color")
+        assert (colour == "rgb(255, 255, 255)") == (scheme == "dark")

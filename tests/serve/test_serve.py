@@ -129,8 +129,7 @@ def test_settings_count_from_where_they_were_sent(server: Running) -> None:
 
 
 def test_a_full_server_refuses_with_try_later() -> None:
-    running = Running(capacity=2)
-    try:
+    with Running(capacity=2) as running:
         with running.stream() as one, running.stream() as two:
             one.recv(PATIENCE), two.recv(PATIENCE)
             with running.stream() as three:
@@ -144,8 +143,6 @@ def test_a_full_server_refuses_with_try_later() -> None:
         text = running.request("GET", "/metrics")[1].decode()
         assert "audiotool_refused_total 1\n" in text
         assert "audiotool_streams_total 3\n" in text
-    finally:
-        running.stop()
 
 
 def test_all_checkpoints_are_loaded_before_the_first_client() -> None:

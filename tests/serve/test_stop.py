@@ -102,8 +102,7 @@ def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
 
 
 def test_it_takes_no_more_while_it_finishes(held_files: threading.Event) -> None:
-    running = Running()
-    try:
+    with Running() as running:
         assert running.service is not None
         with ThreadPoolExecutor(1) as thread:
             file = thread.submit(running.request, "POST", "/v1/denoise", wav(0.2))
@@ -119,8 +118,6 @@ def test_it_takes_no_more_while_it_finishes(held_files: threading.Event) -> None
             assert (status, json.loads(answer)) == (503, {"error": WHY})
             held_files.set()
             assert file.result(PATIENCE)[0] == 200
-    finally:
-        running.stop()
 
 
 def test_what_takes_too_long_is_told_why_it_is_cut(
@@ -234,8 +231,7 @@ def test_connections_of_streams_are_closed_after_their_clients_have_answered() -
 
 
 def test_each_of_many_streams_is_said_to_have_been_stopped(caplog: pytest.LogCaptureFixture) -> None:
-    running = Running(capacity=12)
-    try:
+    with Running(capacity=12) as running:
         with contextlib.ExitStack() as stack, caplog.at_level("INFO", "audiotool.serve"):
             streams = [stack.enter_context(running.stream()) for _ in range(12)]
             for stream in streams:
@@ -246,8 +242,6 @@ def test_each_of_many_streams_is_said_to_have_been_stopped(caplog: pytest.LogCap
         ends = [record.getMessage() for record in caplog.records if record.getMessage().startswith("stream")]
         assert len(ends) == 12
         assert all(end.endswith(WHY) for end in ends), ends
-    finally:
-        running.stop()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other programs")
