@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, read_torch
+from audiotool.importers.base import Importer, Options, entry, read_config
+from audiotool.importers.torch_file import read_torch
 
 CLASS = "demucs.hdemucs.HDemucs"
 

@@ -7,15 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import (
-    Importer,
-    Options,
-    entries,
-    entry,
-    read_config,
-    require,
-    tensor_names,
-)
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
+from audiotool.importers.torch_file import tensor_names
 
 NAMES = {
     "dense_channel": "dense_channel",

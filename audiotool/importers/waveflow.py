@@ -17,18 +17,10 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import (
-    Importer,
-    Options,
-    check_size,
-    entry,
-    read_config,
-    renamed,
-    require,
-    without_prefix,
-)
+from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, without_prefix
 from audiotool.importers.hifigan import named
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
+from audiotool.importers.torch_file import check_size
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
 

@@ -17,17 +17,10 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import (
-    Importer,
-    Options,
-    count,
-    entry,
-    read_config,
-    read_torch,
-    without_prefix,
-)
+from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
 from audiotool.importers.hifigan import named
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
+from audiotool.importers.torch_file import read_torch
 from audiotool.models.layers.weight_norm import fold_weights
 
 STAND_INS = (

@@ -22,9 +22,10 @@ import pytest
 import torch
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import IMPORTERS, read_torch
+from audiotool.importers.base import IMPORTERS
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.legacy_modules import MAGIC, PROTOCOL, read_legacy_module
+from audiotool.importers.torch_file import read_torch
 from audiotool.importers.waveflow import read_paddle
 from audiotool.importers.waveglow import STAND_INS
 

@@ -19,11 +19,11 @@ from audiotool.importers.base import (
     entry,
     import_checkpoint,
     read_config,
-    read_torch,
     recognise,
     require,
     without_prefix,
 )
+from audiotool.importers.torch_file import read_torch
 from audiotool.models.registry import MODELS
 
 CLEANUNET = Path(__file__).parent.parent / "data" / "parity" / "cleanunet"

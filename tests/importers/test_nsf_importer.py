@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import import_checkpoint, read_torch, recognise
+from audiotool.importers.base import import_checkpoint, recognise
+from audiotool.importers.torch_file import read_torch
 
 PACKS = Path(__file__).parents[1] / "data" / "parity" / "nsf"
 

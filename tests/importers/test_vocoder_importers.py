@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch.nn.utils.weight_norm import WeightNorm
 
 from audiotool.errors import CheckpointError, DependencyError
-from audiotool.importers.base import IMPORTERS, import_checkpoint, read_torch, recognise
+from audiotool.importers.base import IMPORTERS, import_checkpoint, recognise
+from audiotool.importers.torch_file import read_torch
 from audiotool.importers.waveflow import read_paddle
 from audiotool.models.waveglow import WaveGlow
 from audiotool.models.wavenet import WaveNet

@@ -110,7 +110,7 @@ def test_one_segment_of_overlap_add_equals_whole() -> None:
 
 def repackage(path: Path, change: Any) -> Path:
     """A package with something changed, its class reference still that of HDemucs."""
-    from audiotool.importers.base import read_torch
+    from audiotool.importers.torch_file import read_torch
 
     package = read_torch(PACKS / "nfft1024_mono" / "official_checkpoint.th", ["demucs.hdemucs.HDemucs"])
     change(package)

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-from audiotool.importers.base import read_torch
 from audiotool.importers.cleanunet import CleanUNetImporter
+from audiotool.importers.torch_file import read_torch
 from audiotool.losses.multi_resolution_stft import MultiResolutionSTFTLoss
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.cleanunet import CleanUNet

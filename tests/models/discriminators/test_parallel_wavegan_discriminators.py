@@ -11,7 +11,7 @@ from kit.parity import relative_error
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiotool.importers.base import read_torch
+from audiotool.importers.torch_file import read_torch
 from audiotool.losses.adversarial import discriminator_loss, generator_loss
 from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
 from audiotool.models.discriminators.melgan import MelGANDiscriminator
