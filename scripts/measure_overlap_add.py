@@ -34,6 +34,8 @@ def main() -> None:
     samples, rate = soundfile.read(options.recording, dtype="float32", always_2d=True)
     if rate != model.sample_rate:
         parser.error(f"the recording has {rate} Hz, the model works at {model.sample_rate} Hz")
+    if len(samples) < 2 * options.segment * rate:
+        parser.error(f"the recording lasts {len(samples) / rate:.1f} s: two segments at least (--segment)")
     x = torch.from_numpy(samples.T.copy())[None, : model.channels]
     conditions = {"level": measure_level(x)} if model.uses_level else {}
     whole = model.process(x, **conditions)

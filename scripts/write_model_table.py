@@ -2,10 +2,11 @@
 
     python scripts/write_model_table.py [--output docs/models.md] [--missing]
 
-With --missing, which `make docs` passes, only rows of architectures that the files lack are counted, and the
-others stay unchanged. Parameters, latency and the way of streaming are declared by the models, multiply-adds
-are counted (`audiotool models list --cost` shows them), importers are those of audiotool/importers, and the
-proofs are the tests that compare with an official program's stored outputs.
+With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the files lack,
+and those of the others are kept. Models of other packages have no row. Parameters, latency and the way of
+streaming are declared by the models, multiply-adds are counted (`audiotool models list --cost` shows them),
+importers are those of audiotool/importers, and the proofs are the tests that compare with an official
+program's stored outputs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ Every architecture at its published configuration; written by `python scripts/wr
 
 - **G MAC/s**: billions of multiply-accumulates for a second of audio, Fourier transforms not counted.
 - **latency**: the algorithmic lag of streamed output behind its input; a model that looks ahead also needs
-  its segment. Resampling from and to 44.1 or 48 kHz adds 8 ms.
+  its segment. Resampling from and to 44.1 kHz adds 8 ms to a model of 16 kHz, 17 ms to one of 8 kHz and
+  3 ms to one of 48 kHz.
 - **streamed against whole file**: "equal" is tested to 1e-5 of the peak for models with state
   (`tests/streaming/test_contract.py`, small untrained networks), and in each model's test for segments that
   bring their exact context. The iterations of harmonic vocoders amplify
@@ -70,49 +72,42 @@ COLUMNS = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--output", type=Path, default=ROOT / "docs" / "models.md")
-    parser.add_argument("--missing", action="store_true", help="keep the rows that are there")
+    parser.add_argument("--missing", action="store_true", help="keep the multiply-adds that are there")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    known = written(options.output) if options.missing else {}
+    known = written() if options.missing else {}
     lines, facts = [_line(COLUMNS), _line(["---"] * len(COLUMNS))], []
-    for name, model_class in MODELS.all().items():
-        if name in known:
-            line, found = known[name]
-        else:
-            model = model_class.from_config().eval()
-            found = counted(model)
-            line = _line(row(name, model, found["macs_per_second"]))
-            print(line, flush=True)
-        facts.append(found)
-        lines.append(line)
+    for name, model_class in MODELS.builtin().items():
+        model = model_class.from_config().eval()
+        macs = known.get(name) or count_macs(model)
+        facts.append(declared(model) | {"macs_per_second": macs})
+        lines.append(_line(row(name, model, macs)))
+        print(lines[-1], flush=True)
     rows = ",\n".join(json.dumps(row) for row in facts)
     PUBLISHED.write_text(f"[\n{rows}\n]\n")
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(HEADER + "\n".join(lines) + "\n" + official_options())
 
 
-def written(page: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """The page's line and the file's row of every architecture that both have."""
-    if not (page.is_file() and PUBLISHED.is_file()):
+def written() -> dict[str, float]:
+    """Return the multiply-adds for a second of every architecture in the list that is there."""
+    if not PUBLISHED.is_file():
         return {}
-    lines = {line.split("`")[1]: line for line in page.read_text().splitlines() if line.startswith("| `")}
-    rows = {row["model"]: row for row in json.loads(PUBLISHED.read_text())}
-    return {name: (lines[name], rows[name]) for name in lines.keys() & rows.keys()}
+    return {row["model"]: row["macs_per_second"] for row in json.loads(PUBLISHED.read_text())}
 
 
-def counted(model: Model) -> dict[str, Any]:
-    """A row of the list; which tasks are served is found when it is read."""
+def declared(model: Model) -> dict[str, Any]:
+    """Return the row of the list without its costs; which tasks are served is found when it is read."""
     facts = Facts.of(model).row()
     del facts["tasks"]
-    declared = {"model": facts.pop("model"), "takes": model.takes, "gives": model.gives}
-    return {**declared, **facts, "macs_per_second": count_macs(model)}
+    return {"model": facts.pop("model"), "takes": model.takes, "gives": model.gives, **facts}
 
 
 def row(name: str, model: Model, macs: float) -> list[str]:
     """Cells of one architecture."""
     streams, equality, bounded = streaming(model)
     latency = f"{1000 * model.latency / model.sample_rate:.0f} ms" if bounded else "unbounded"
-    importer = IMPORTERS.all().get(name)
+    importer = IMPORTERS.builtin().get(name)
     return [
         f"`{name}`",
         ", ".join(served_by(model)),
@@ -142,7 +137,7 @@ trained network's output. An option that the official program does not know and 
 def official_options() -> str:
     """The table of what each importer does with each official option."""
     lines = [_line(("model", "section", "option", "here")), _line(["---"] * 4)]
-    for name, importer in IMPORTERS.all().items():
+    for name, importer in IMPORTERS.builtin().items():
         for section in importer.options:
             last = "refused" if section.closed else "not read, as in the official program"
             rows = [(", ".join(f"`{key}`" for key in section.taken), "supported")]

@@ -117,7 +117,7 @@ def scan_(
 
 @app.command()
 def prepare(
-    corpus: Annotated[str, typer.Argument(help="voicebank, dns, librimix, ljspeech or vctk.")],
+    corpus: Annotated[str, typer.Argument(help="voicebank, dns, librimix, ljspeech, vctk, or a plug-in's.")],
     folder: Annotated[Path, typer.Argument(help="Folder of the unpacked corpus.")],
     output: Annotated[Path, MANIFEST],
     part: Annotated[

@@ -30,7 +30,12 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, metavar="N", help="Port; 0 is any free one.")] = 8321,
     capacity: Annotated[
         int,
-        typer.Option(min=1, max=100_000, metavar="N", help="Greatest number of streams; others are refused."),
+        typer.Option(
+            min=1,
+            max=100_000,
+            metavar="N",
+            help="Places, one for each channel of a stream; others are refused.",
+        ),
     ] = 64,
     model: Annotated[
         str | None,

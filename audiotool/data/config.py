@@ -253,7 +253,9 @@ class DataConfig(Section):
     beside the recipe, else in the current folder.
     """
 
-    root: Path | None = Field(None, description="folder that relative paths start from")
+    root: Path | None = Field(
+        None, description="folder that relative paths start from; in --set it starts from the current folder"
+    )
     speech: list[Path] = Field([], description="manifests or folders of clean speech")
     noise: list[Path] = Field([], description="manifests or folders of noise and music")
     rir: list[Path] = Field([], description="manifests or folders of room impulse responses")

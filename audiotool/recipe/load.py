@@ -94,6 +94,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals or not path:
         raise RecipeError(f"--set {override}: expected key.path=value, for example train.batch_size=8")
     path, value = FORMER_KEYS.get(path, path), parse_value(text, f"--set {override}")
+    if path == "data.root" and isinstance(value, str) and Path(value).expanduser().exists():
+        # What is typed starts from the current folder; what a recipe says, from the recipe's.
+        value = str(Path(value).expanduser().absolute())
     *parents, last = path.split(".")
     place: Any = values
     for depth, key in enumerate([*parents, last]):

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from kit.checkpoints import save_random
 from kit.command import run_command
 
 import audiotool
@@ -46,6 +47,19 @@ def test_the_benchmark_knows_the_latency_of_copy_synthesis(name: str) -> None:
     rate = vocoder.sample_rate
     assert int(told[1]) == round(1000 * vocoder.latency / rate)
     assert int(told[2]) == round(milliseconds(name, rate))
+
+
+def test_the_page_of_models_says_what_resampling_adds(tmp_path: Path) -> None:
+    page = " ".join((DOCS / "models.md").read_text("utf-8").split())
+    told = re.search(
+        r"44.1 kHz adds (\d+) ms to a model of 16 kHz, (\d+) ms to one of 8 kHz and (\d+) ms to",
+        page,
+    )
+    assert told is not None
+    for added, model in zip(told.groups(), ("dtln", "conv-tasnet", "full-band-gru"), strict=True):
+        pipeline = audiotool.load(save_random(tmp_path, model))
+        own, resampled = (pipeline.live(rate).latency_seconds for rate in (pipeline.sample_rate, 44100))
+        assert round(1000 * (resampled - own)) == int(added), model
 
 
 def test_the_pages_say_what_streams_have() -> None:

@@ -25,7 +25,7 @@ def test_the_table_of_scores_is_the_catalogue() -> None:
             families |= {name: family[1]} if family else {}
     assert told == {
         name: f"{metric.unit}{ARROWS[metric.higher_is_better]}".strip() for name, metric in known.items()
-    }
+    }, "the table under Scores in docs/guides/batches.md needs a row for each metric"
     assert set(families.values()) == {metric.family for metric in known.values() if metric.family}
     assert all(known[name].family == family for name, family in families.items())
 

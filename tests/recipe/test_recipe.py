@@ -327,6 +327,20 @@ def test_overrides_reach_every_key() -> None:
     assert "train" not in MINIMAL
 
 
+def test_a_folder_that_is_typed_starts_from_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "beside" / "data").mkdir(parents=True)
+    (tmp_path / "here" / "data").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    typed = recipe.parse({"name": "mine"} | MINIMAL, "mine", ["data.root=data"]).data
+    assert typed.root is not None
+    written = recipe.parse({"name": "mine"} | MINIMAL, "mine").data.model_copy(update={"root": Path("data")})
+    for data, place in ((typed, "here"), (written, "beside")):
+        located = data.model_copy(update={key: [] for key in ("speech", "noise", "rir", "pairs")})
+        assert located.located(tmp_path / "beside").root == tmp_path / place / "data"
+
+
 @pytest.mark.parametrize(
     ("setting", "changed"),
     [
