@@ -7,8 +7,10 @@ import os
 import re
 import stat
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePath
+from typing import TypeAlias
 
 from audiotool.text import composed
 
@@ -23,6 +25,12 @@ _UNSTORABLE = re.compile(
     re.IGNORECASE,
 )
 """What Windows has in no name: signs, a dot or a space at the end, the first letter of a device's name."""
+
+LOCAL_URLS = ("file:", "local:")
+"""Beginnings of URLs whose store is a file system. All other stores tell any two names apart."""
+
+Trial: TypeAlias = tuple[str, str, str]
+"""A folder, and two names that differ in case or Unicode normalisation alone."""
 
 _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 
@@ -136,6 +144,41 @@ def are_one(first: str, second: str) -> bool:
         return True
     try:
         return folded(first) == folded(second) and os.path.samefile(first, second)
+    except OSError:
+        return False
+
+
+def are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
+    """Whether a file system can hold two files whose resolved paths differ in case or normalisation alone.
+
+    As `are_one`, but the files need not exist.
+
+    Args:
+        tried: a cache, for the many files of two such folders.
+    """
+    if is_url(first):
+        return not first.lower().startswith(LOCAL_URLS)
+    place = os.path.commonpath([first, second])
+    name, other = (os.path.relpath(path, place).split(os.sep)[0] for path in (first, second))
+    trial = (place, name, other)
+    if trial not in tried:
+        tried[trial] = _can_hold(*trial)
+    return tried[trial]
+
+
+def _can_hold(place: str, name: str, other: str) -> bool:
+    """Return whether a folder, which need not exist, can hold two names. Where it has neither, it is tried in
+    the folder, or above it; where it cannot be tried, they count as one."""
+    paths = [os.path.join(place, one) for one in (name, other)]
+    there = list(map(os.path.exists, paths))
+    if any(there):
+        return not (all(there) and os.path.samefile(*paths))
+    while not os.path.isdir(place):
+        place = os.path.dirname(place)
+    try:
+        with tempfile.TemporaryDirectory(prefix=".audiotool-", dir=place) as folder:
+            Path(folder, name).touch()
+            return not os.path.lexists(os.path.join(folder, other))
     except OSError:
         return False
 

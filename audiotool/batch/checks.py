@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Collection, Sequence
-from pathlib import Path
-from typing import TypeAlias
 
 from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
-from audiotool.paths import Folders, folded, is_url
+from audiotool.paths import Folders, Trial, are_two, folded, is_url
 from audiotool.text import composed, listed
-
-LOCAL_URLS = ("file:", "local:")
-"""Beginnings of URLs whose store is a file system. All other stores tell any two names apart."""
-
-Trial: TypeAlias = tuple[str, str, str]
-"""A folder, and two names that differ in case or Unicode normalisation alone."""
 
 
 def apart(jobs: Sequence[Job], folders: Folders) -> list[Job]:
@@ -66,7 +57,7 @@ def _replaced(
     return [
         path
         for path, real in doubtful
-        if any(other == real or not _are_two(other, real, tried) for other in inputs[folded(real)])
+        if any(other == real or not are_two(other, real, tried) for other in inputs[folded(real)])
     ]
 
 
@@ -92,7 +83,7 @@ def _without_clashes(
         for path, real, others in outputs:
             if others is None:
                 continue
-            same = (o for other, o in others if other == real or not _are_two(other, real, tried))
+            same = (o for other, o in others if other == real or not are_two(other, real, tried))
             owner = next(same, None)
             if owner is None:
                 others.append((real, job))
@@ -121,36 +112,6 @@ def _is_repeat(job: Job, earlier: Job, folders: Folders) -> bool:
     same = folders.real(job.source) == folders.real(earlier.source)
     outputs, before = ([real for _, real in _outputs(j, folders)] for j in (job, earlier))
     return same and outputs == before and job.references == earlier.references
-
-
-def _are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
-    """Return whether a file system can hold two files whose resolved paths differ in case or normalisation
-    alone; `tried` is a cache, for the many files of two such folders."""
-    if is_url(first):
-        return not first.lower().startswith(LOCAL_URLS)
-    place = os.path.commonpath([first, second])
-    name, other = (os.path.relpath(path, place).split(os.sep)[0] for path in (first, second))
-    trial = (place, name, other)
-    if trial not in tried:
-        tried[trial] = _can_hold(*trial)
-    return tried[trial]
-
-
-def _can_hold(place: str, name: str, other: str) -> bool:
-    """Return whether a folder, which need not exist, can hold two names. Where it has neither, it is tried in
-    the folder, or above it; where it cannot be tried, they count as one."""
-    paths = [os.path.join(place, one) for one in (name, other)]
-    there = list(map(os.path.exists, paths))
-    if any(there):
-        return not (all(there) and os.path.samefile(*paths))
-    while not os.path.isdir(place):
-        place = os.path.dirname(place)
-    try:
-        with tempfile.TemporaryDirectory(prefix=".audiotool-", dir=place) as folder:
-            Path(folder, name).touch()
-            return not os.path.lexists(os.path.join(folder, other))
-    except OSError:
-        return False
 
 
 def _way_out(first: str, second: str) -> str:

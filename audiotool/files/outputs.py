@@ -1,7 +1,12 @@
-"""Open the writer of an output; sound of a sample rate that the output's coding has not is resampled."""
+"""Open the writer of an output; sound of a sample rate that the output's coding has not is resampled.
+
+The outputs of a file are first checked to be different files.
+"""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,10 +16,25 @@ from audiotool.audio.formats import coding_for, mp3_rate, muxer_for, opus_rate
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer, resampling
+from audiotool.errors import InputError
+from audiotool.paths import Folders, are_two, folded
 from audiotool.streaming.resample import StreamingResampler
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
+
+
+def check_apart(places: Sequence[str]) -> None:
+    """Check that no output of a file would replace another one, as plans check it (`batch.checks`).
+
+    Raises:
+        InputError: two of the places are one file, or both are standard output.
+    """
+    folders = Folders()
+    reals = [(place, place if place == PIPE else folders.real(place)) for place in places]
+    for (first, real), (second, other) in itertools.combinations(reals, 2):
+        if folded(real) == folded(other) and (real == other or not are_two(real, other, {})):
+            raise InputError(f"outputs of one name: {first} and {second}; give each a name of its own")
 
 
 def open_output(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) -> Writer:

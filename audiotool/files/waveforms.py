@@ -14,7 +14,7 @@ from audiotool.audio.reader import AudioInfo, AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
-from audiotool.files.outputs import open_output
+from audiotool.files.outputs import check_apart, open_output
 from audiotool.files.processor import FileResult, Written
 from audiotool.progress import Progress
 from audiotool.streaming.session import Output, Session
@@ -72,12 +72,14 @@ def process_file(
         progress: called after every block, in input samples.
         raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV.
     Raises:
-        InputError: the input cannot be read or an output cannot be written; nothing is left behind.
+        InputError: the input cannot be read, an output cannot be written, or two outputs are one file;
+            nothing is left behind.
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
     if len(goal.stems) != len(stems):
         raise InputError(f"this model has {len(stems)} outputs ({', '.join(stems)}): name as many")
+    check_apart(goal.places)
     with AudioReader(source, raw=raw) as reader:
         info = reader.info
         opened = opener(

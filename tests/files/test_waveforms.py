@@ -89,6 +89,36 @@ def test_nothing_is_left_of_a_file_that_fails(denoiser: Pipeline, tmp_path: Path
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav"]
 
 
+@pytest.mark.parametrize("name", ["b.wav", "in/../b.wav", "link.wav", "B.wav"])
+def test_two_outputs_of_one_name_are_refused(
+    denoiser: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of one name in any spelling; `B.wav` where the file system does not tell it from `b.wav`."""
+    source = write_speech(tmp_path / "in" / "a.wav", 0.1)
+    (tmp_path / "link.wav").symlink_to(tmp_path / "b.wav")
+    monkeypatch.setattr("os.path.lexists", lambda path: True)
+    with pytest.raises(InputError, match=r"outputs of one name: .*; give each a name of its own"):
+        denoiser.process_file(source, Target((tmp_path / "b.wav",), f"{tmp_path}/{name}"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "link.wav"]
+
+
+def test_names_of_outputs_may_differ_in_case_where_the_file_system_tells_them_apart(
+    denoiser: Pipeline, tmp_path: Path
+) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.1)
+    (tmp_path / "TRY").touch()
+    if (tmp_path / "try").exists():
+        pytest.skip("this file system does not")
+    denoiser.process_file(source, Target((tmp_path / "b.wav",), tmp_path / "B.wav"))
+    assert {path.name for path in tmp_path.iterdir()} == {"TRY", "a.wav", "b.wav", "B.wav"}
+
+
+def test_standard_output_takes_one_output(denoiser: Pipeline, tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.1)
+    with pytest.raises(InputError, match="outputs of one name: - and -"):
+        denoiser.process_file(source, Target(("-",), "-"))
+
+
 def test_outputs_together() -> None:
     outputs = (Written(0.5, 0), Written(1.0, 7))
     result = FileResult(16000, 1, 2.0, 0.5, outputs)
