@@ -66,7 +66,8 @@ class OnnxEngine(Engine):
     """A graph and its card, ready to run. Any number of streams and threads may share it.
 
     Args:
-        graph: content of the ONNX file, already checked, or its path where the weights are in the checkpoint.
+        graph: content of the ONNX file, already checked, or its absolute path where the weights are in the
+            checkpoint beside it. A forked process opens both again, and only if they have not changed.
         card: the graph's card.
         source: the file, for messages.
         threads: that one run may use; None is one, the fastest for these small models.
@@ -131,7 +132,8 @@ class OnnxEngine(Engine):
             _check_made_from(Path(checkpoint), card, graph)
         if shares_weights and (checkpoint is None or Path(checkpoint) != beside):
             _check_made_from(beside, card, graph)
-        engine = cls(str(graph) if shares_weights else data, card, graph, threads)
+        # A path that stays right in a process that was forked and works in another folder.
+        engine = cls(str(graph.absolute()) if shares_weights else data, card, graph, threads)
         if checkpoint is not None:
             engine.checkpoint_sha256 = card.checkpoint_sha256
         return engine
@@ -247,11 +249,28 @@ class OnnxEngine(Engine):
         session = self._sessions.get(process)
         if session is None:
             with self._lock:
-                session = self._sessions.get(process) or _make_session(
-                    self._graph, self._source, self._threads
-                )
-                self._sessions[process] = session
+                session = self._sessions.get(process)
+                if session is None:
+                    if self._sessions and isinstance(self._graph, str):
+                        self._check_unchanged(Path(self._graph))
+                    session = _make_session(self._graph, self._source, self._threads)
+                    self._sessions[process] = session
         return session
+
+    def _check_unchanged(self, graph: Path) -> None:
+        """Check that the files that are opened again are those from which this engine was made."""
+        checkpoint = graph.with_suffix(".safetensors")
+        made_of = {graph: self.card.graph_sha256, checkpoint: self.card.checkpoint_sha256}
+        for file, digest in made_of.items():
+            try:
+                found = _sha256(file.read_bytes())
+            except OSError as error:
+                raise CheckpointError(
+                    f"{file} cannot be read ({error.strerror}), and a forked process opens it again: keep it,"
+                    " or load the pipeline in each process"
+                ) from error
+            if found != digest:
+                raise CheckpointError(f"{file} has changed since this pipeline was loaded: load it again")
 
     def _check_interface(self, session: onnxruntime.InferenceSession) -> None:
         """Check that the graph's inputs and outputs are those of the card."""

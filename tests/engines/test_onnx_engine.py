@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +16,18 @@ import onnx
 import onnxruntime
 import pytest
 from kit.audio import speech_like
+from kit.patience import PATIENCE
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import save_file
 
 import audiotool
+from audiotool.checkpoint import files_of
 from audiotool.documents import MAX_BYTES
 from audiotool.engines.card import OPSET, Card, StateCard
 from audiotool.engines.graph_file import read_contents
 from audiotool.engines.onnx import OnnxEngine, _make_session
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
-from audiotool.named_checkpoints import bundled_root
+from audiotool.named_checkpoints import bundled_root, resolve
 
 HOP = 4
 
@@ -239,6 +244,60 @@ def test_a_changed_graph_or_checkpoint(tmp_path: Path) -> None:
     path = write(tmp_path, graph())
     (tmp_path / "late.safetensors").write_bytes(b"other weights")
     refused(lambda: OnnxEngine.open(path, tmp_path / "late.safetensors"), "not made from")
+
+
+def _answer(engine: OnnxEngine, x: np.ndarray, folder: Path, answers: Any) -> None:
+    os.chdir(folder)
+    try:
+        answers.put(engine.process(x))
+    except CheckpointError as error:
+        answers.put(str(error))
+
+
+def _replace(path: Path) -> None:
+    """By another file, as an export does: weights may be mapped into memory."""
+    path.unlink()
+    path.write_bytes(b"other weights")
+
+
+@pytest.mark.filterwarnings("ignore:This process")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (None, ""),
+        (_replace, "has changed since this pipeline was loaded"),
+        (Path.unlink, "cannot be read (No such file or directory), and a forked process opens it again"),
+    ],
+)
+def test_a_forked_process_runs_what_was_opened_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, spoil: Callable[[Path], None] | None, message: str
+) -> None:
+    """Also from another folder, and a graph whose weights are in its checkpoint."""
+    name = "denoise-tiny-16k"
+    for file in files_of(resolve(name)):
+        shutil.copy(file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    engine = OnnxEngine.open(f"{name}.onnx", f"{name}.safetensors")
+    x = speech_like(0.2, 16000)[None]
+    expected = engine.process(x)
+    checkpoint = tmp_path / f"{name}.safetensors"
+    if spoil is not None:
+        spoil(checkpoint)
+    context = multiprocessing.get_context("fork")
+    answers = context.SimpleQueue()
+    child = context.Process(target=_answer, args=(engine, x, tmp_path.parent, answers))
+    child.start()
+    try:
+        child.join(PATIENCE)
+        assert child.exitcode == 0
+        found = answers.get()
+    finally:
+        child.kill()
+    if spoil is None:
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert f"{checkpoint} {message}" in found
+    np.testing.assert_array_equal(engine.process(x), expected)
 
 
 @pytest.mark.parametrize(
