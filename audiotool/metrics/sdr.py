@@ -6,6 +6,7 @@ Values are clipped to ±`LIMIT_DB`, since an estimate that equals its reference 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -49,6 +50,12 @@ class Sdr(Metric):
         pair.require_sound(estimate=True)
         reference, estimate = (torch.from_numpy(w).double() for w in (pair.reference, pair.estimate))
         ratio = float(signal_distortion_ratio(estimate, reference, filter_length=512))
+        if math.isnan(ratio):
+            # Rounding has put the coherence above 1 or below 0. A load on the diagonal makes the system
+            # positive definite, so that none is below 0; a perfect estimate still reaches LIMIT_DB.
+            load = 10 ** (-LIMIT_DB / 10)
+            ratio = float(signal_distortion_ratio(estimate, reference, filter_length=512, load_diag=load))
+            ratio = LIMIT_DB if math.isnan(ratio) else ratio
         return min(max(ratio, -LIMIT_DB), LIMIT_DB)
 
 

@@ -96,6 +96,23 @@ def test_ratios_are_finite_at_their_ends() -> None:
             measure(name, Pair(p.reference, 0 * p.reference, RATE))
 
 
+@pytest.mark.parametrize("gain", [1.0, 0.9, 0.5, -3.0])
+def test_the_sdr_of_a_perfect_estimate_is_the_limit_however_it_is_rounded(gain: float) -> None:
+    """Of low-passed noise, too, whose 512 shifts are nearly dependent: no rounding makes it null."""
+    noise = np.random.default_rng(0).standard_normal(2 * RATE)
+    for taps in (1, 20, 200):
+        reference = np.convolve(noise, np.hanning(taps + 2), "valid")
+        same = Pair(reference, gain * reference, RATE)
+        assert measure("sdr", same) == pytest.approx(LIMIT_DB, abs=1e-4)
+
+
+def test_the_sdr_of_what_has_nothing_in_common_is_the_other_limit() -> None:
+    noise = np.convolve(np.random.default_rng(0).standard_normal(2 * RATE), np.hanning(200), "valid")
+    early, late = noise.copy(), noise.copy()
+    early[RATE // 2 :], late[:RATE] = 0, 0
+    assert measure("sdr", Pair(early, late, RATE)) == -LIMIT_DB
+
+
 def test_best_permutation_finds_the_shuffle() -> None:
     t = np.arange(RATE // 2) / RATE
     stems = np.stack([np.sin(2 * np.pi * f * t) for f in (200, 331, 470)])
