@@ -6,7 +6,7 @@ score(reference, estimate, 16000, ["pesq", "stoi"])["pesq"].value
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -67,8 +67,8 @@ def score(
         edge_hz: highest frequency of the unprocessed input's content, None where it is not known.
         interferers: (time,) each: the other signals of the mixture.
     Raises:
-        InputError: a metric is unknown, a waveform is of another type or has more than one axis, or the
-            sample rate is no whole number above 0.
+        InputError: a metric is unknown, a waveform or an interferer is of another type or has more than one
+            axis, or the sample rate is no whole number above 0.
     """
     found = [METRICS.get(name) for name in ([metrics] if isinstance(metrics, str) else metrics)]
     return measure_all(_pair(reference, estimate, sample_rate, edge_hz, interferers), found)
@@ -82,14 +82,23 @@ def _pair(
     interferers: Sequence[Array],
 ) -> Pair:
     sample_rate = in_whole_hertz(sample_rate)
-    waveforms = [in_full_scale(values_of(w), np.float64) for w in (reference, estimate)]
-    if any(w.ndim != 1 for w in waveforms):
-        raise InputError(f"a waveform to score is (time,), got shapes {[w.shape for w in waveforms]}")
+    waveforms = _waveforms((reference, estimate), "a waveform to score is")
+    others = _waveforms(interferers, "interferers are a list of waveforms, each")
     length = min(map(len, waveforms))
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
-    others = [_of_length(in_full_scale(values_of(w), np.float64), length) for w in interferers]
+    others = [_of_length(w, length) for w in others]
     return Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
+
+
+def _waveforms(arrays: Iterable[Array], expected: str) -> list[Waveform]:
+    """Return users' arrays as samples (time,) float64; `expected` begins the message about others."""
+    if not hasattr(arrays, "__iter__"):
+        raise InputError(f"{expected} (time,), got {arrays!r}")
+    waveforms = [in_full_scale(values_of(array), np.float64) for array in arrays]
+    if any(w.ndim != 1 for w in waveforms):
+        raise InputError(f"{expected} (time,), got shapes {[w.shape for w in waveforms]}")
+    return waveforms
 
 
 def measure_all(pair: Pair, metrics: Sequence[type[Metric]], of_several: bool = False) -> dict[str, Value]:

@@ -111,6 +111,8 @@ def _parts(pair: Pair) -> tuple[Waveform, Waveform, Waveform]:
     pair.require_sound(estimate=True)
     if not pair.interferers:
         raise Unscorable("the other sources are not known: give --noisy, or score all stems of a mixture")
+    if not all(np.isfinite(w).all() for w in pair.interferers):
+        raise Unscorable("an interferer holds samples that are not finite")
     others = [w for w in pair.interferers if not is_silent(w)]
     sources = np.stack([w - w.mean() for w in (pair.reference, *others)])
     estimate = pair.estimate - pair.estimate.mean()

@@ -49,6 +49,29 @@ def test_bad_calls(clean: np.ndarray) -> None:
         score(clean, clean, RATE, FAST)
 
 
+@pytest.mark.parametrize(
+    ("interferers", "message"),
+    [
+        ([np.zeros((2, RATE))], r"interferers are a list of waveforms, each \(time,\), got shapes \[\(2,"),
+        (np.zeros(9), r"each \(time,\), got shapes \[\(\), "),
+        (None, r"each \(time,\), got None"),
+        ([None], "floating point or int16, got object"),
+        ([np.zeros(RATE, np.int32)], "floating point or int16, got int32"),
+    ],
+)
+def test_bad_interferers(clean: np.ndarray, interferers: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        score(clean[0], clean[0], RATE, ["si_sir"], interferers=interferers)
+
+
+def test_an_interferer_that_is_not_finite_costs_what_needs_it(clean: np.ndarray) -> None:
+    broken = clean[0][::-1].copy()
+    broken[7] = np.nan
+    found = score(clean[0], noisy(clean)[0], RATE, ["si_sir", "si_sdr"], interferers=[broken])
+    assert found["si_sir"].reason == "an interferer holds samples that are not finite"
+    assert found["si_sdr"].value is not None
+
+
 def test_samples_of_int16_and_tensors_have_the_full_scale_of_pipelines(clean: np.ndarray) -> None:
     reference, estimate = ((w * 32767).astype(np.int16) for w in (clean[0], noisy(clean)[0]))
     metrics = ["snr", "loudness", "si_sdr"]
