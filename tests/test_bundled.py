@@ -161,6 +161,16 @@ def test_demo_scores(name: str, expected: dict[str, float]) -> None:
 
 
 @pytest.mark.parametrize("name", OF_WAVEFORMS)
+def test_the_bare_network_is_called_on_whole_waveforms(name: str) -> None:
+    model = audiotool.load_model(name)
+    x = torch.from_numpy(read("noisy.flac"))[None, None, :4000]
+    with torch.inference_mode():
+        y = model(x)
+        assert y.shape == (1, len(model.stems), 4000)
+        torch.testing.assert_close(y, model.process(x), atol=0, rtol=0)
+
+
+@pytest.mark.parametrize("name", OF_WAVEFORMS)
 def test_streamed_equals_whole_and_latency_is_low(name: str) -> None:
     model = audiotool.load_model(name)
     assert model.latency / model.sample_rate <= 0.040

@@ -12,7 +12,8 @@ a whole-file result by construction.
 A **non-causal** model implements `process` on a whole segment and declares `context`, the input it needs on
 either side of a sample; the overlap-add streamer does the rest.
 
-`forward` has the inputs and outputs of the published model's, for training and for comparison with it.
+`forward` is `process`. A published model may have its own, with the inputs and outputs of its publication,
+for training and for comparison with it.
 """
 
 from __future__ import annotations
@@ -292,6 +293,10 @@ class Model(nn.Module):
         """
         y, _ = self.step(x, self.start(**conditions), final=True)
         return y[..., : self.output_length(x.shape[-1])]
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        """Run as `process`, unless the model has the inputs and outputs of its publication."""
+        return self.process(*inputs, **options)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return the inputs of the losses for one training batch.

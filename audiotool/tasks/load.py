@@ -134,7 +134,8 @@ def _load_same(digest: str, name: str | Path, *arguments: Any) -> Pipeline:
 def load_model(path: str | Path, device: str = "cpu") -> Model:
     """Load the `torch.nn.Module` of a checkpoint (a path or a bundled name), in eval mode.
 
-    Its `forward` takes the inputs of the published model.
+    `model(x)` is `model.process(x)`, which takes a whole input (batch, channels, time). Models of other
+    projects may take the inputs of their publication there, as GTCRN takes a spectrum.
 
     Raises:
         CheckpointError, DeviceError: as `load`.
