@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 
 from audiotool.atomic import cause, replacing
 from audiotool.configuration import Rate, check_types, quote
+from audiotool.device import find_device, name_of
 from audiotool.documents import DocumentError, read_json
 from audiotool.errors import (
     CheckpointError,
@@ -201,12 +202,15 @@ def files_of(path: Path) -> list[Path]:
 
 
 def open_engine(
-    path: Path | str, device: str = "auto", engine: EngineName = "auto", threads: int | None = None
+    path: Path | str,
+    device: str | torch.device = "auto",
+    engine: EngineName = "auto",
+    threads: int | None = None,
 ) -> tuple[Engine, Metadata]:
     """Open the engine of a checkpoint; return it and the checkpoint's metadata.
 
     Args:
-        device: "auto" is the CPU for a graph, else CUDA if it is available.
+        device: as `find_device`, but "auto" is the CPU for a graph, else CUDA if it is available.
         engine: "auto" uses the graph beside the checkpoint if it exists and the device is a CPU.
         threads: threads of one step, from 1; None is the engine's default. PyTorch has one number for a
             process.
@@ -223,6 +227,7 @@ def open_engine(
         if not is_whole or not 1 <= threads <= MOST_THREADS:
             raise StreamError(f"threads is a whole number from 1 to {MOST_THREADS}, got {threads!r}")
         threads = int(threads)
+    device = name_of(device)
     graph, on_cpu = graph_of(path), device in ("auto", "cpu")
     if engine == "onnx":
         if graph is None:
@@ -244,8 +249,6 @@ def open_engine(
         from audiotool.engines.pytorch import TorchEngine
     except (ImportError, OSError) as error:
         raise DependencyError(f"PyTorch does not load ({error}): `audiotool doctor` says the fix") from error
-    from audiotool.device import find_device
-
     if threads is not None:
         torch.set_num_threads(threads)
     model, metadata = load(path, find_device(device))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from audiotool.errors import DeviceError
@@ -12,25 +13,41 @@ if TYPE_CHECKING:
 KINDS = ("cpu", "cuda", "mps")
 
 
-def find_device(name: str) -> torch.device:
-    """Return the torch device for "auto", "cpu", "cuda", "cuda:1" or "mps".
+def name_of(device: str | torch.device) -> str:
+    """Return the name of a device, which a caller may give as torch's, too.
+
+    Raises:
+        DeviceError: it is neither.
+    """
+    # A caller who has a torch.device has imported torch; it is not imported for names.
+    torch = sys.modules.get("torch")
+    if isinstance(device, str):
+        return device
+    if torch is None or not isinstance(device, torch.device):
+        raise DeviceError(f"a device is auto, cpu, cuda, cuda:N or mps, or a torch.device, got {device!r}")
+    return str(device)
+
+
+def find_device(device: str | torch.device) -> torch.device:
+    """Return the torch device for "auto", "cpu", "cuda", "cuda:1" or "mps", or check one of torch's.
 
     "auto" is CUDA if it is available, else the CPU. Apple's GPU is only used by name, because no model has
     been tested on it.
 
     Raises:
-        DeviceError: the name is unknown, or the device does not exist.
+        DeviceError: as `name_of`, the name is unknown, or the device does not exist.
     """
     import torch
 
+    name = name_of(device)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     advice = f"there is no device '{name}' here: try --device cpu (or auto, cuda, cuda:N, mps)"
     try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
+        found = torch.device(name)
+        torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
         raise DeviceError(advice) from error
-    if device.type not in KINDS or (device.type == "cpu" and device.index is not None):
+    if found.type not in KINDS or (found.type == "cpu" and found.index is not None):
         raise DeviceError(advice)
-    return device
+    return found

@@ -440,6 +440,21 @@ def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool
         pipeline.process_file(tmp_path / "a.wav", Target(("b.wav", "c.wav")))
 
 
+def test_torchs_device_is_the_one_of_its_name() -> None:
+    assert audiotool.load("denoise-tiny-16k", torch.device("cpu")).engine.kind == "onnx"
+    assert audiotool.load("denoise-tiny-16k", torch.device("cpu"), engine="onnx").engine.kind == "onnx"
+    assert next(audiotool.load_model("denoise-tiny-16k", torch.device("cpu")).parameters()).is_cpu
+    with pytest.raises(DeviceError, match="no device 'meta' here"):
+        audiotool.load("denoise-tiny-16k", torch.device("meta"))
+
+
+@pytest.mark.parametrize("device", [None, 0, ["cpu"]])
+def test_a_device_is_a_name_or_torchs(device: Any) -> None:
+    for load in (audiotool.load, audiotool.load_model):
+        with pytest.raises(DeviceError, match=r"a device is auto, cpu, .* or a torch\.device, got"):
+            load("denoise-tiny-16k", device)
+
+
 def test_public_names_are_lazy_and_complete() -> None:
     program = (
         "import sys, audiotool; names = dir(audiotool); assert 'numpy' not in sys.modules;"

@@ -19,12 +19,12 @@ NAMES = {
 }
 
 SIGNATURES = {
-    "load": "(name: 'str | Path' = 'denoise', device: 'str' = 'auto', task: 'str | None' = None,"
-    " engine: 'EngineName' = 'auto', threads: 'int | None' = None, *,"
+    "load": "(name: 'str | Path' = 'denoise', device: 'str | torch.device' = 'auto',"
+    " task: 'str | None' = None, engine: 'EngineName' = 'auto', threads: 'int | None' = None, *,"
     " chunk_seconds: 'float | None' = None, mix: 'float' = 1.0, max_attenuation_db: 'float | None' = None,"
     " output_rate: 'int | None' = None, bandwidth_hz: 'float | None' = None, upper_band: 'bool' = True,"
     " follow_removal: 'bool' = True, warm_up: 'bool' = True) -> 'Pipeline'",
-    "load_model": "(path: 'str | Path', device: 'str' = 'cpu') -> 'Model'",
+    "load_model": "(path: 'str | Path', device: 'str | torch.device' = 'cpu') -> 'Model'",
     "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
     "write": "(path: 'str | Path', waveform: 'Array', sample_rate: 'int', subtype: 'str | None' = None,"
     " format: 'str | None' = None) -> 'None'",

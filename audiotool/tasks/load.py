@@ -14,6 +14,8 @@ from audiotool.errors import CheckpointError, StreamError, UnfitCheckpoint
 from audiotool.tasks.base import TASKS, served_by
 
 if TYPE_CHECKING:
+    import torch
+
     from audiotool.checkpoint import EngineName, Metadata
     from audiotool.engines.base import Engine
     from audiotool.models.base import Model
@@ -48,7 +50,7 @@ def refusing_misspelt(function: Callable[P, R]) -> Callable[P, R]:
 @refusing_misspelt
 def load(
     name: str | Path = "denoise",
-    device: str = "auto",
+    device: str | torch.device = "auto",
     task: str | None = None,
     engine: EngineName = "auto",
     threads: int | None = None,
@@ -67,8 +69,8 @@ def load(
     Args:
         name: a task (its default checkpoint; where it has another above 24 kHz, each recording gets its own),
             a bundled checkpoint's name, or a path.
-        device: "cpu", "cuda", "cuda:1" or "auto", which is the CPU where the checkpoint has a graph, else a
-            GPU where there is one.
+        device: "cpu", "cuda", "cuda:1" (or torch's device) or "auto", which is the CPU where the checkpoint
+            has a graph, else a GPU where there is one.
         task: name of the task that the checkpoint must have; None accepts all.
         engine: "onnx" runs the graph beside the checkpoint, "torch" the model itself, "auto" the graph where
             there is one and the device allows it.
@@ -78,7 +80,7 @@ def load(
     Raises:
         StreamError: there is no such option, or a value is out of range.
         CheckpointError: no such checkpoint, or one that cannot be used.
-        DeviceError: the device is not there.
+        DeviceError: there is no such device, or the engine does not run on it.
         DependencyError: the engine is not installed.
     """
     from audiotool import checkpoint, named_checkpoints
@@ -131,7 +133,7 @@ def _load_same(digest: str, name: str | Path, *arguments: Any) -> Pipeline:
     return pipeline
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Model:
+def load_model(path: str | Path, device: str | torch.device = "cpu") -> Model:
     """Load the `torch.nn.Module` of a checkpoint (a path or a bundled name), in eval mode.
 
     `model(x)` is `model.process(x)`, which takes a whole input (batch, channels, time). Models of other
