@@ -60,6 +60,12 @@ class ArrayStream:
         """The latency in seconds."""
         return self.latency / self.session.sample_rate
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise StreamError(
+            "a stream holds a running model, which is not copied: keep stream.state(), and go on with"
+            " pipeline.live(sample_rate, state=state) or streams.join(sample_rate, state=state)"
+        )
+
 
 class LiveStream(ArrayStream):
     """A live stream, which takes and returns the caller's kind of array."""
@@ -117,9 +123,3 @@ class LiveStream(ArrayStream):
             StreamError: the state is damaged.
         """
         self._like = state.into(self.session)
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        raise StreamError(
-            "a live stream holds a running model, which is not copied: keep live.state(), and go on with"
-            " pipeline.live(sample_rate, state=state)"
-        )

@@ -67,6 +67,12 @@ class Streams:
         self._open = open_session
         self._batches = {id(engine): _SharedBatch(engine, capacity)}
 
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        raise StreamError(
+            "streams hold running models, which are not copied: keep stream.state() of each, and go on with"
+            " streams.join(sample_rate, state=state)"
+        )
+
     def __len__(self) -> int:
         """Number of streams that have joined and not left."""
         return sum(len(batch.streams) for batch in self._batches.values())

@@ -10,6 +10,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -249,11 +250,13 @@ def test_a_stream_that_has_ended_has_no_state(denoiser: Pipeline) -> None:
         live.flush()
 
 
-def test_pickling_a_live_stream_names_its_state(denoiser: Pipeline) -> None:
-    live = denoiser.live(16000)
-    for copied in (pickle.dumps, copy.copy, copy.deepcopy):
-        with pytest.raises(StreamError, match=r"keep live.state\(\)"):
-            copied(live)
+@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_copying_a_stream_names_its_state(denoiser: Pipeline, copied: Callable[[Any], object]) -> None:
+    """A copy of a shared stream would take the other's samples."""
+    streams = denoiser.streams(2)
+    for stream in (denoiser.live(16000), streams.join(16000), streams):
+        with pytest.raises(StreamError, match=r"not copied: keep stream.state\(\)"):
+            copied(stream)
 
 
 def test_settings_count_from_the_next_hop(denoiser: Pipeline) -> None:
