@@ -95,11 +95,11 @@ class Pipeline:
         "__weakref__",
         "_full_band",
         "_reload",
+        "_settings",
         "checkpoint_sha256",
         "conditions",
         "engine",
         "metadata",
-        "settings",
         "task",
     )
 
@@ -120,7 +120,7 @@ class Pipeline:
         self.engine = CopySynthesis(engine) if takes_mel(engine) else engine
         self.task = task
         self.metadata = metadata
-        self.settings = settings or Settings()
+        self.settings = Settings() if settings is None else settings
         self.conditions = conditions
 
     def __repr__(self) -> str:
@@ -146,6 +146,20 @@ class Pipeline:
         chosen = self._full_band()
         chosen.settings, chosen.conditions = self.settings, self.conditions
         return chosen
+
+    @property
+    def settings(self) -> Settings:
+        """The options of all streams that begin from now on, see `Settings`.
+
+        Raises:
+            StreamError: anything but a `Settings` is set.
+        """
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        Settings.expect(settings)
+        self._settings = settings
 
     @property
     def sample_rate(self) -> int:

@@ -58,6 +58,8 @@ def test_reports_of_before_are_read(tmp_path: Path) -> None:
 def test_load_takes_both_names() -> None:
     assert audiotool.load("denoise", rehearse=False).settings.warm_up is False  # type: ignore[call-arg]
     assert audiotool.load("denoise", warm_up=False).settings.warm_up is False
+    with pytest.raises(StreamError, match="'rehearse' is the former name of 'warm_up': give one of the two"):
+        audiotool.load("denoise", warm_up=True, rehearse=False)  # type: ignore[call-arg]
     with pytest.raises(StreamError, match="did you mean 'warm_up'"):
         audiotool.load("denoise", warmup=False)  # type: ignore[call-arg]
 

@@ -342,6 +342,17 @@ def test_attributes_that_do_nothing_are_refused(pipeline: audiotool.Pipeline) ->
                 setattr(thing, name, 1)
 
 
+@pytest.mark.parametrize("settings", [{"mix": 0.5}, {}, None, "mix"])
+def test_settings_are_settings(pipeline: audiotool.Pipeline, settings: Any) -> None:
+    before = pipeline.settings
+    with pytest.raises(StreamError, match="settings are a Settings, got"):
+        pipeline.settings = settings
+    assert pipeline.settings is before
+    if settings is not None:
+        with pytest.raises(StreamError, match="settings are a Settings, got"):
+            audiotool.Pipeline(pipeline.engine, "denoise", settings=settings)
+
+
 def test_loading_leaves_random_numbers_alone(tiny_checkpoint: Path) -> None:
     torch.manual_seed(3)
     expected = torch.rand(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -30,7 +31,7 @@ class TorchEngine(Engine):
     PyTorch had begun to compute, it computes with one thread, because threads are not forked.
 
     Args:
-        model: its device and dtype are the engine's.
+        model: its device and dtype are the engine's; without weights it runs on the CPU in float32.
     """
 
     kind = "torch"
@@ -56,8 +57,9 @@ class TorchEngine(Engine):
         if isinstance(model, Vocoder):
             self.mel = model.mel
             self.uses_f0 = model.uses_f0
-        parameter = next(model.parameters())
-        self.device, self._dtype = parameter.device, parameter.dtype
+        values = itertools.chain(model.parameters(), model.buffers())
+        first = next(filter(Tensor.is_floating_point, values), torch.empty(0, dtype=torch.float32))
+        self.device, self._dtype = first.device, first.dtype
         self.device_name = str(self.device)
         self.parameters = model.parameter_count
         self._process = os.getpid()

@@ -99,6 +99,16 @@ class Settings:
                 f" got {self.chunk_seconds}"
             )
 
+    @staticmethod
+    def expect(value: object) -> None:
+        """Check the type of settings that a caller gives.
+
+        Raises:
+            StreamError: they are no `Settings`.
+        """
+        if not isinstance(value, Settings):
+            raise StreamError(f"settings are a Settings, got {value!r}")
+
     def rate_for(self, sample_rate: int, model_rate: int) -> int:
         """Return the output's sample rate in Hz for the input's and the model's."""
         kept = max(sample_rate, model_rate) if self.widens else sample_rate
@@ -189,8 +199,7 @@ class Session(Carrier):
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        if not isinstance(settings, Settings):
-            raise StreamError(f"settings are a Settings, got {settings!r}")
+        Settings.expect(settings)
         for field in dataclasses.fields(Settings):
             changed = getattr(settings, field.name) != getattr(self._settings, field.name)
             if changed and field.name not in CHANGEABLE:

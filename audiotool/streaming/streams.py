@@ -106,8 +106,7 @@ class Streams:
                 raise StreamError("a state has the settings of its stream: give one of the two")
             settings, channels = state.settings, state.channels if channels is None else channels
         settings = self.settings if settings is None else settings
-        if not isinstance(settings, Settings):
-            raise StreamError(f"settings are a Settings, got {settings!r}")
+        Settings.expect(settings)
         if settings.chunk_seconds is not None:
             raise StreamError("streams that are stepped together step by hops: chunk_seconds is None")
         session, checkpoint_sha256 = self._open(sample_rate, 1 if channels is None else channels, settings)

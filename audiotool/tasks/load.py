@@ -38,7 +38,9 @@ def refusing_misspelt(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def checked(*args: P.args, **options: P.kwargs) -> R:
         for former in FORMER_OPTIONS.keys() & options.keys():
-            options[FORMER_OPTIONS[former]] = options.pop(former)
+            if (current := FORMER_OPTIONS[former]) in options:
+                raise StreamError(f"'{former}' is the former name of '{current}': give one of the two")
+            options[current] = options.pop(former)
         if wrong := next((option for option in options if option not in known), None):
             name, all_known = function.__name__, ", ".join(known)
             raise StreamError(f"{name} has no option '{wrong}'{nearest(wrong, known)} Known: {all_known}.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from kit.audio import speech_like
 from kit.models import CAUSAL, build, make_input
 from kit.patience import PATIENCE
+from torch import Tensor
 
 import audiotool
 from audiotool.engines.pytorch import TorchEngine
+from audiotool.models.base import Model, State
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,38 @@ def test_a_pipeline_goes_on_in_a_child_that_was_forked(pipeline: audiotool.Pipel
         for child in children:
             child.kill()
         torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class HalfConfig:
+    """No options."""
+
+
+class Half(Model):
+    """Halves its input, with nothing to train."""
+
+    name = "half"
+    config_class = HalfConfig
+    sample_rate = 16000
+    hop_length = 1
+
+    def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
+        return x / 2, state
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float64])
+def test_a_model_without_weights_runs(dtype: torch.dtype | None) -> None:
+    """In the type of its buffers, if it has some; counters tell no type."""
+    model = Half(HalfConfig())
+    model.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+    if dtype is not None:
+        model.register_buffer("window", torch.ones(4, dtype=dtype))
+    engine = TorchEngine(model)
+    assert (engine.device_name, engine.parameters) == ("cpu", 0)
+    x = speech_like(0.1, 16000)[None]
+    found = engine.process(x)
+    assert found.dtype == (np.float32 if dtype is None else np.float64)
+    np.testing.assert_allclose(found, x / 2)
 
 
 @pytest.mark.parametrize("name", CAUSAL)

@@ -132,6 +132,15 @@ def test_a_state_stays_when_the_stream_goes_on(denoiser: Pipeline) -> None:
         np.testing.assert_array_equal(np.concatenate((other.feed(x[20000:]), other.flush())), first)
 
 
+def test_states_are_compared_without_an_error(denoiser: Pipeline) -> None:
+    live = denoiser.live(16000)
+    live.feed(speech_like(0.1, 16000)[0])
+    state = live.state()
+    assert state == state
+    assert state != live.state()
+    assert len({state, live.state()}) == 2
+
+
 def test_the_kind_of_array_is_part_of_the_state(denoiser: Pipeline) -> None:
     x = (speech_like(0.3, 16000)[0] * 32768).astype(np.int16)
     live = denoiser.live(16000)
