@@ -158,7 +158,8 @@ def mean_of_channels(each: Sequence[Mapping[str, Value]], metrics: Sequence[str]
         if faults or len(lacking) == len(scores):
             channel, first = next(iter((faults or lacking).items()))
             alike = all(value.reason == first.reason for value in scores.values())
-            values[name] = Value(None, first.reason if alike else f"channel {channel}: {first.reason}")
+            reason = first.reason if alike else f"channel {channel}: {first.reason}"
+            values[name] = Value(None, reason, of_reference=not faults)
             continue
         values[name] = Value(float(np.mean([v.value for v in scores.values() if v.value is not None])))
         for channel, value in lacking.items():

@@ -265,7 +265,7 @@ class ValidationSection(Section):
         metrics: names of metrics; the task's own when null.
         metric: the one that chooses the best checkpoint ("loss" or a metric, of which more must be better or
             worse); when null, the task's own. Where that is not measured, or no recording has the metric, the
-            loss does.
+            loss does. A validation of which more estimates have no number, as silent ones, comes behind.
         workers: processes that compute metrics while training goes on.
         samples: recordings written to TensorBoard, as sounds and spectrograms.
     """

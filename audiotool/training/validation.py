@@ -22,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiotool.metrics.values import Value
 from audiotool.models.base import Model
 from audiotool.signals import leave_to_parent
 from audiotool.training.draws import seeded
@@ -29,8 +30,11 @@ from audiotool.training.objective import Objective
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, float | str]
-"""The metrics of one recording; where one has no value, the reason."""
+Row = dict[str, Value]
+"""The metrics of one recording."""
+
+UNSCORED = "_unscored"
+"""Ending of the name of a metric's number of recordings that lack it, see `Pending.incomplete`."""
 
 
 @dataclass
@@ -61,19 +65,35 @@ class Pending:
         return any(isinstance(future.exception(), BrokenExecutor) for future in self.futures)
 
     def values(self) -> dict[str, float]:
-        """Return the loss terms, and the mean of each metric over the recordings that could be scored."""
-        return self.losses | {name: _mean(column) for name, column in self.columns.items()}
+        """Return the loss terms, the mean of each metric over the recordings that could be scored, and where
+        others lack it, their number as NAME_unscored."""
+        means = {name: _mean(column) for name, column in self.columns.items()}
+        lost = {f"{name}{UNSCORED}": float(count) for name, (count, _) in self.incomplete().items()}
+        return self.losses | means | lost
 
     def unscored(self) -> dict[str, str]:
         """Return the metrics that no recording has, with the first reason of each."""
         return {
-            name: column[0]
+            name: str(column[0].reason)
             for name, column in self.columns.items()
-            if isinstance(column[0], str) and all(isinstance(value, str) for value in column)
+            if all(value.value is None for value in column)
         }
 
+    def incomplete(self) -> dict[str, tuple[int, str]]:
+        """Return the metrics that only some recordings have: how many lack it, and the first reason.
+
+        A recording whose reference has nothing to measure is not missing: no estimate has a number there.
+        """
+        found = {}
+        for name, column in self.columns.items():
+            counted = sum(value.value is not None or value.of_reference for value in column)
+            if counted < len(self.futures) and name not in self.unscored():
+                faults = (str(v.reason) for v in column if v.value is None and not v.of_reference)
+                found[name] = (len(self.futures) - counted, next(faults, "its scoring failed"))
+        return found
+
     @functools.cached_property
-    def columns(self) -> dict[str, list[float | str]]:
+    def columns(self) -> dict[str, list[Value]]:
         """Each metric of the recordings; waits for them."""
         rows = [row for future in self.futures if (row := _result(future)) is not None]
         names = dict.fromkeys(name for row in rows for name in row)
@@ -187,8 +207,7 @@ def _score(reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, me
     """Return the metrics of one recording (C, T), averaged over its channels."""
     from audiotool.metrics.score import score_channels
 
-    values = score_channels(reference, estimate, sample_rate, metrics).values
-    return {name: str(v.reason) if v.value is None else v.value for name, v in values.items()}
+    return score_channels(reference, estimate, sample_rate, metrics).values
 
 
 def _result(future: Future[Row]) -> Row | None:
@@ -199,6 +218,6 @@ def _result(future: Future[Row]) -> Row | None:
         return None
 
 
-def _mean(values: list[float | str]) -> float:
-    known = [v for v in values if not isinstance(v, str)]
+def _mean(values: list[Value]) -> float:
+    known = [v.value for v in values if v.value is not None]
     return float(np.mean(known)) if known else math.nan

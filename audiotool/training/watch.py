@@ -19,7 +19,7 @@ from audiotool.tasks.base import TASKS
 from audiotool.training.export import make_metadata, tensors_for_use
 from audiotool.training.records import Listener, Records, table_row
 from audiotool.training.run import Run
-from audiotool.training.validation import Pending, Validator
+from audiotool.training.validation import UNSCORED, Pending, Validator
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Watch:
             run.recipe.data.seed,
         )
         self._logged = (run.counters.step, time.perf_counter())
-        self._unscored: set[str] = set()
+        self._warned: set[tuple[str, int]] = set()
         # The step of the newest weights that were exported.
         self._exported = -1
         if self.is_first:
@@ -145,21 +145,25 @@ class Watch:
                 continue
             values = pending.values()
             best = self._best_of([*self.records.validation.rows, table_row(pending.step, values)])
-            self._warn(pending.unscored(), by_loss=best is not None and best[1] == "loss")
+            self._warn(pending, by_loss=best is not None and best[1] == "loss")
             # The weights come first: a resumed run does not repeat validations that are in the table.
             self._export(pending, values, best is not None and best[0] == pending.step)
             self.records.validate(pending.step, values)
             self.listener.validated(pending.step, values)
 
-    def _warn(self, unscored: dict[str, str], by_loss: bool) -> None:
-        """Say once of each metric that no recording has why that is, and whether the loss chooses in its
-        place."""
-        for name, reason in unscored.items():
-            if name not in self._unscored:
-                instead = by_loss and name == self._selection()[0]
-                chooses = "; the loss chooses the best checkpoint" if instead else ""
-                log.warning("validation: no recording has %s: %s%s", name, reason, chooses)
-        self._unscored |= unscored.keys()
+    def _warn(self, pending: Pending, by_loss: bool) -> None:
+        """Say once which metrics recordings lack and why, and whether the loss chooses in place of one."""
+        lines, total = [], len(pending.futures)
+        for name, reason in pending.unscored().items():
+            instead = by_loss and name == self._selection()[0]
+            chooses = "; the loss chooses the best checkpoint" if instead else ""
+            lines.append(((name, total), f"no recording has {name}: {reason}{chooses}"))
+        for name, (count, reason) in pending.incomplete().items():
+            lines.append(((name, count), f"{count} of {total} recordings have no {name}: {reason}"))
+        for key, line in lines:
+            if key not in self._warned:
+                log.warning("validation: %s", line)
+            self._warned.add(key)
 
     def export(self) -> None:
         """Export the averaged weights as they are, unless a validation has done so."""
@@ -183,7 +187,8 @@ class Watch:
     def best(self) -> tuple[int, str, float] | None:
         """Return step, metric and value of the best validation so far, from the table.
 
-        The loss counts where no validation has the metric.
+        The loss counts where no validation has the metric. A validation with recordings that could not be
+        scored comes behind those with fewer: their mean leaves out what its weights did worst.
         """
         return self._best_of(self.records.validation.rows) if self.is_first else None
 
@@ -191,8 +196,14 @@ class Watch:
         name, upwards = self._selection()
         if not any(row.get(name) for row in rows):
             name, upwards = "loss", False
-        found = [(int(row["step"]), name, float(row[name])) for row in rows if row.get(name)]
-        return max(found, key=lambda f: f[2] if upwards else -f[2], default=None)
+        scored = [row for row in rows if row.get(name)]
+
+        def rank(row: dict[str, str]) -> tuple[float, float]:
+            value = float(row[name])
+            return -float(row.get(f"{name}{UNSCORED}") or 0), value if upwards else -value
+
+        best = max(scored, key=rank, default=None)
+        return None if best is None else (int(best["step"]), name, float(best[name]))
 
     def _selection(self) -> tuple[str, bool]:
         """Return the metric that selects the best checkpoint, and whether a higher value is better."""

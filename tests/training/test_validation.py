@@ -7,16 +7,19 @@ from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from kit.audio import speech_like
 from kit.curves import curve
 from kit.runs import stopped_after, train
 
 from audiotool import checkpoint, recipe
+from audiotool.metrics.values import Value
 from audiotool.models.registry import MODELS
 from audiotool.training.objective import Objective
 from audiotool.training.records import Records
-from audiotool.training.validation import Row, Validator
+from audiotool.training.validation import Row, Validator, _score
 
 
 class Drawing(MODELS.get("gtcrn")):  # type: ignore[misc]
@@ -50,7 +53,7 @@ class Late(Future[Row]):
         return False
 
     def result(self, timeout: float | None = None) -> Row:
-        return {"si_sdr": 1.0}
+        return {"si_sdr": Value(1.0)}
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         return None
@@ -87,7 +90,7 @@ class Unscored(Late):
     """A score that has no value."""
 
     def result(self, timeout: float | None = None) -> Row:
-        return {"pesq": "shorter than 0.25 s", "si_sdr": 1.0}
+        return {"pesq": Value(None, "shorter than 0.25 s"), "si_sdr": Value(1.0)}
 
 
 def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
@@ -116,7 +119,7 @@ def test_a_metric_that_earlier_validations_have_chooses_on(
 
     class Scored(Late):
         def result(self, timeout: float | None = None) -> Row:
-            return {"pesq": 2.0}
+            return {"pesq": Value(2.0)}
 
     monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
     train(tiny_recipe, tmp_path, False, "train.steps=3")
@@ -124,6 +127,37 @@ def test_a_metric_that_earlier_validations_have_chooses_on(
     assert train(tiny_recipe, tmp_path, True).best == (3, "pesq", 2.0)
     (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
     assert said.endswith("shorter than 0.25 s")
+
+
+def test_weights_that_mute_a_recording_come_behind_those_that_score_all(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The mean over the others is better, because the recording that was muted is the hardest."""
+    tiny_recipe["validation"] |= {"every": 2, "count": 3, "metrics": ["si_sdr"], "metric": "si_sdr"}
+    speech = speech_like(0.5, 16000)
+    silent = np.zeros_like(speech)
+    noise = np.random.default_rng(0).standard_normal(speech.shape).astype(np.float32)
+    hard, easy = speech + noise, speech + 0.01 * noise
+    pairs = iter(
+        [(speech, easy), (speech, hard), (silent, easy), (speech, easy), (speech, silent), (silent, easy)]
+    )
+
+    def submit(*audio: Any) -> Future[Row]:
+        future: Future[Row] = Future()
+        future.set_result(_score(*next(pairs), 16000, ["si_sdr"]))
+        return future
+
+    monkeypatch.setattr(Validator, "_submit", submit)
+    step, name, value = train(tiny_recipe, tmp_path, False, "train.steps=4").best
+    rows = curve(tmp_path / "valid.csv")
+    assert float(rows[1]["si_sdr"]) > float(rows[0]["si_sdr"]) == pytest.approx(value)
+    assert (step, name) == (2, "si_sdr")
+    assert [row.get("si_sdr_unscored") for row in rows] == ["", "1"], "silence in a reference is no fault"
+    assert checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"] == 2
+    assert "validation: 1 of 3 recordings have no si_sdr: the estimate is silent" in caplog.messages
 
 
 def test_lost_validations_are_made_up_for(
