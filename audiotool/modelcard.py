@@ -20,6 +20,8 @@ from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
 from audiotool.errors import InputError
 from audiotool.extras import is_there
+from audiotool.metrics.rows import Row, comparable, means
+from audiotool.report.json_document import read_json_report
 from audiotool.tasks.base import TASKS, served_by
 from audiotool.text import one_line
 
@@ -176,7 +178,8 @@ def measure(
         name: name of the set in the names of rows.
         options: options of the command.
     Returns:
-        {"NAME, 3 files": {metric: mean}, "NAME, input": the same of the unprocessed files}.
+        {"NAME, 3 files": {metric: mean}, "NAME, input": the same of the unprocessed files}. All means are
+        over the same files: "NAME, 3 of 4 files" where one lacks a number.
     Raises:
         InputError: there is no such set, or a file of it failed.
     """
@@ -191,15 +194,19 @@ def measure(
         if done.returncode:
             complaints = done.stderr.strip().splitlines() or ["it said nothing"]
             raise InputError(f"{test} could not be processed: {complaints[-1]}")
-        found = json.loads(report.read_text(encoding="utf-8"))
-    means = {column: values["mean"] for column, values in found["summary"].items()}
-    rows = ((f"{name}, {len(found['files'])} files", ""), (f"{name}, input", "_noisy"))
-    metrics = TASKS.get(task).scoring.metrics
-    return {
-        row: {m: means[m + suffix] for m in metrics if means.get(m + suffix) is not None}
-        for row, suffix in rows
-        if any(means.get(m + suffix) is not None for m in metrics)
+        return means_of(read_json_report(report).rows, TASKS.get(task).scoring.metrics, name)
+
+
+def means_of(rows: Sequence[Row], metrics: Sequence[str], name: str) -> dict[str, dict[str, float]]:
+    """Return the means of rows for a card, as `measure` does."""
+    counted = comparable(rows, *metrics)
+    number = len(rows) if len(counted) == len(rows) else f"{len(counted)} of {len(rows)}"
+    found = {metric: means(counted, metric) for metric in metrics}
+    sides = {
+        f"{name}, {number} files": {m: mean.after for m, mean in found.items() if mean.after is not None},
+        f"{name}, input": {m: mean.before for m, mean in found.items() if mean.before is not None},
     }
+    return {row: values for row, values in sides.items() if values}
 
 
 def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:

@@ -6,14 +6,15 @@
         [--warm-up ours|all|none] [--more] [--as-files]
     python scripts/compare_peers.py --minutes 10
 
-TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means. All systems run
-in this process on one thread, and only their processing is timed: not loading, resampling or scoring. A peer
-takes 48 kHz: it is given the noisy file resampled (soxr), and its output is resampled back before scoring.
-What a peer delays is measured on each file, as the lag at which its output correlates best with its input,
-and is taken out: delay costs no peer any score. A lag over 1 ms away from the median counts as the median.
-The table's latency is the median delay plus a frame. Ours take the files as files: with a warm-up, timed
-too. With --warm-up none they begin as a live stream does, and as the peers do; with --warm-up all a peer
-hears the first two seconds of a file before it.
+TEST holds noisy/ and clean/ with files of the same names. Prints a Markdown table of means at the end: each
+mean is over the files for which all systems have a number, "PESQ-WB (99 of 100)" where one lacks some. All
+systems run in this process on one thread, and only their processing is timed: not loading, resampling or
+scoring. A peer takes 48 kHz: it is given the noisy file resampled (soxr), and its output is resampled back
+before scoring. What a peer delays is measured on each file, as the lag at which its output correlates best
+with its input, and is taken out: delay costs no peer any score. A lag over 1 ms away from the median counts
+as the median. The table's latency is the median delay plus a frame. Ours take the files as files: with a
+warm-up, timed too. With --warm-up none they begin as a live stream does, and as the peers do; with --warm-up
+all a peer hears the first two seconds of a file before it.
 
 --more adds the log-spectral distance in three bands, what is removed between words, and DNSMOS P.835 (Reddy
 et al., 2022, arXiv:2110.01763), speech and background, with the network in the package speechmos (and
@@ -71,7 +72,11 @@ from audiotool.streaming.make import make_streamer
 
 Waveform = NDArray[np.float32]
 Process = Callable[[Waveform, int], Waveform]
+Scores = NDArray[np.float64]
+"""Array (files, columns), NaN where there is no number."""
 METRICS = ("pesq", "stoi", "si_sdr")
+COLUMNS = ("PESQ-WB", "STOI", "SI-SDR, dB")
+COSTS = ("real-time factor", "latency, ms", "weights")
 LSD_BANDS_KHZ = ((0, 2), (2, 5), (5, 8))
 DNSMOS_FITS = ((-0.08397278, 1.22083953, 0.0052439), (-0.13166888, 1.60915514, -0.39604546))
 """From the network's answers to opinions: speech, background."""
@@ -116,6 +121,15 @@ class Result:
     speed: float
 
 
+@dataclass
+class Line:
+    """What a line of the table is made of: `costs` are cells, in the order of `COSTS`."""
+
+    name: str
+    scores: Scores
+    costs: Sequence[str]
+
+
 def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -143,28 +157,27 @@ def main() -> None:
 def print_scores(options: argparse.Namespace) -> None:
     """The table of means over the test set."""
     files = pair_files(options.test / "clean", options.test / "noisy")[: options.limit]
-    columns = ["PESQ-WB", "STOI", "SI-SDR, dB", "real-time factor", "latency, ms", "weights"]
-    more_metrics = MoreMetrics() if options.more else None
-    columns += more_metrics.columns if more_metrics else []
-    print(f"| system, {len(files)} mixtures | {' | '.join(columns)} |")
-    print(f"|{' --- |' * (len(columns) + 1)}")
-    inputs = [mono(pair.estimate)[0] for pair in files]
-    more = more_metrics.means(files, inputs) if more_metrics else []
-    print(row("noisy input", scores(files, inputs), ["", "", "", *more]), flush=True)
-    if more_metrics:
+    more = MoreMetrics() if options.more else None
+    columns = [*COLUMNS, *(more.columns if more else [])]
+    table: list[Line] = []
+
+    def add(name: str, outputs: list[Waveform], costs: Sequence[str] = ("", "", "")) -> None:
+        found = [scores(files, outputs), *([more.scores(files, outputs)] if more else [])]
+        table.append(Line(name, np.hstack(found), costs))
+        print(f"{name} is scored", file=sys.stderr)
+
+    add("noisy input", [mono(pair.estimate)[0] for pair in files])
+    if more:
         # What a reference holds of its own noise is the end of what can be removed.
-        references = [mono(pair.reference)[0] for pair in files if pair.reference]
-        more = more_metrics.means(files, references)
-        print(row("the references", scores(files, references), ["", "", "", *more]), flush=True)
+        add("the references", [mono(pair.reference)[0] for pair in files if pair.reference])
     for system in systems(options.model or ["denoise"], options.peers, options.warm_up != "none"):
         if options.as_files and not system.late:
             system = dataclasses.replace(system, sample_rate=None)
         result = run(system, files, WARM_UP_SECONDS if options.warm_up == "all" else 0.0)
         weights = "" if system.parameters is None else f"{system.parameters / 1e6:.2f} M"
         latency = system.latency + float(np.median(result.delays))
-        costs = [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights]
-        more = more_metrics.means(files, result.outputs) if more_metrics else []
-        print(row(system.name, scores(files, result.outputs), costs + more), flush=True)
+        add(system.name, result.outputs, [f"{result.speed:.3f}", f"{latency * 1000:.1f}", weights])
+    print("\n".join(markdown(columns, table)))
 
 
 def systems(models: list[str], peers: str, warm_up: bool) -> Iterator[System]:
@@ -314,18 +327,18 @@ def lag(x: Waveform, y: Waveform, longest: int) -> int:
     return int(scipy.signal.correlate(y, x)[len(x) - 1 :][: longest + 1].argmax())
 
 
-def scores(files: list[FilePair], outputs: list[Waveform]) -> list[float]:
-    """Mean of each metric over the files."""
+def scores(files: list[FilePair], outputs: list[Waveform]) -> Scores:
+    """Each of `METRICS` of each file; NaN where there is no number, which is said."""
     values = []
     for pair, output in zip(files, outputs, strict=True):
         assert pair.reference is not None
         reference, rate = mono(pair.reference)
         found = score(reference, output, rate, METRICS)
-        values.append([found[name].value for name in METRICS])
+        values.append([math.nan if (v := found[name].value) is None else v for name in METRICS])
         for name in METRICS:
             if found[name].value is None:
                 print(f"{pair.name} does not count in {name}: {found[name].reason}", file=sys.stderr)
-    return [float(np.mean([v for v in column if v is not None])) for column in zip(*values, strict=True)]
+    return np.array(values)
 
 
 class MoreMetrics:
@@ -350,16 +363,15 @@ class MoreMetrics:
         self._dnsmos = onnxruntime.InferenceSession(str(path), options)
         self.columns += ["DNSMOS SIG", "BAK"]
 
-    def means(self, files: list[FilePair], outputs: list[Waveform]) -> list[str]:
-        """Return the means of the columns over the files."""
+    def scores(self, files: list[FilePair], outputs: list[Waveform]) -> Scores:
+        """Return each column of each file; NaN where there is no number."""
         rows = []
         for pair, output in zip(files, outputs, strict=True):
             assert pair.reference is not None
             reference, rate = mono(pair.reference)
             removed = removed_between_words(reference, mono(pair.estimate)[0], output, rate)
             rows.append([*band_distances(reference, output, rate), removed, *self._opinion(output, rate)])
-        columns = ([value for value in column if not math.isnan(value)] for column in zip(*rows, strict=True))
-        return [f"{np.mean(column):.2f}" if column else "" for column in columns]
+        return np.array(rows)
 
     def _opinion(self, output: Waveform, rate: int) -> list[float]:
         """Speech and background, 1 to 5: means over windows of 9 s, a second apart."""
@@ -409,10 +421,27 @@ def mono(path: Path) -> tuple[Waveform, int]:
     return waveform[0], rate
 
 
-def row(name: str, means: list[float], costs: Sequence[str] = ("", "", "")) -> str:
-    """A line of the table."""
-    pesq, stoi, si_sdr = means
-    return f"| {' | '.join([name, f'{pesq:.2f}', f'{stoi:.3f}', f'{si_sdr:.2f}', *costs])} |"
+def markdown(columns: Sequence[str], table: Sequence[Line]) -> Iterator[str]:
+    """Yield the lines of the table, whose means are over the files for which every system has a number.
+
+    Else a system that mutes the hardest ones would have the better mean.
+    """
+    counted = ~np.isnan([line.scores for line in table]).any(axis=0)
+    total, first = len(counted), len(COLUMNS)
+    heads = [
+        name if count == total else f"{name} ({count} of {total})"
+        for name, count in zip(columns, counted.sum(axis=0), strict=True)
+    ]
+    heads[first:first] = COSTS
+    yield f"| system, {total} mixtures | {' | '.join(heads)} |"
+    yield f"|{' --- |' * (len(heads) + 1)}"
+    for line in table:
+        cells = [
+            f"{column[known].mean():.{3 if name == 'STOI' else 2}f}" if known.any() else ""
+            for name, column, known in zip(columns, line.scores.T, counted.T, strict=True)
+        ]
+        cells[first:first] = line.costs
+        yield f"| {' | '.join([line.name, *cells])} |"
 
 
 def print_costs(minutes: float) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from audiotool.checkpoint import Metadata
-from audiotool.modelcard import Facts, card
+from audiotool.metrics.rows import Row
+from audiotool.metrics.values import Value
+from audiotool.modelcard import Facts, card, means_of
 
 FACTS = Facts("cleanunet", "Kong et al.", ("denoise",), 1234567, 16000, 160, True, ("speech",), 1)
 
@@ -45,6 +47,19 @@ def test_nothing_known() -> None:
     assert "audiotool train" not in text
     assert "Not known: imported weights." in text
     assert "| licence of the weights | unknown |" in text
+
+
+def test_means_of_a_set_are_over_the_same_files() -> None:
+    silent = Value(None, "the estimate is silent")
+    rows = [
+        Row("hard", {"pesq": silent, "stoi": Value(0.1)}, {"pesq": Value(1.0), "stoi": Value(0.5)}),
+        Row("easy", {"pesq": Value(3.0), "stoi": Value(0.9)}, {"pesq": Value(3.0), "stoi": Value(0.9)}),
+    ]
+    metrics = ("pesq", "stoi", "si_sdr")
+    expected = {"pesq": 3.0, "stoi": 0.9}
+    assert means_of(rows, metrics, "test") == {"test, 1 of 2 files": expected, "test, input": expected}
+    assert means_of(rows[1:], metrics, "test") == {"test, 1 files": expected, "test, input": expected}
+    assert means_of([Row("x", {"pesq": silent})], metrics, "test") == {}
 
 
 def test_latencies_of_models_that_look_ahead() -> None:

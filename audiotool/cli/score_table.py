@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from audiotool.cli.screen import console, say, show, table, write
 from audiotool.metrics.base import METRICS
-from audiotool.metrics.rows import Row, remarks, summary
+from audiotool.metrics.rows import Row, means, remarks
 from audiotool.report.scores import rounded
 from audiotool.text import one_line
 
@@ -55,6 +55,8 @@ def print_comparison(comparison: Comparison) -> None:
 
 def score_tables(rows: Sequence[Row], width: int) -> list[Table]:
     """Return the tables of scores, "noisy → estimate" where there is a baseline; the mean is the last row.
+
+    Both sides of a mean are over the same rows: "(3 of 4)" where some lack a number.
 
     Args:
         width: of the screen in characters.
@@ -108,10 +110,9 @@ def _column(metric: str, rows: Sequence[Row]) -> list[str]:
     for row in rows:
         pair = [side[metric].value for side in (row.baseline, row.values) if metric in side]
         cells.append(" → ".join(map(_shown, pair)))
-    found = summary(rows)
-    means = [found[c]["mean"] for c in (f"{metric}_noisy", metric) if c in found]
-    nulls = found[metric]["null"]
-    mean = " → ".join(map(_shown, means)) + (f"\n({nulls} null)" if nulls else "")
+    found = means(rows, metric)
+    sides = (found.before, found.after) if any(metric in row.baseline for row in rows) else (found.after,)
+    mean = " → ".join(map(_shown, sides)) + (f"\n({found.counted})" if found.counted else "")
     return [_heading(metric), *cells, mean]
 
 

@@ -70,10 +70,59 @@ def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     result = {}
     for name in columns:
         values = [row.columns()[name].value for row in rows if name in row.columns()]
-        numbers = [v for v in values if v is not None]
-        mean = math.fsum(numbers) / len(numbers) if numbers else None
-        result[name] = {"mean": mean, "scored": len(numbers), "null": len(values) - len(numbers)}
+        known = [v for v in values if v is not None]
+        result[name] = {"mean": _mean(known), "scored": len(known), "null": len(values) - len(known)}
     return result
+
+
+@dataclass(frozen=True)
+class Means:
+    """A metric's means of the unprocessed inputs and of the outputs, over the same rows.
+
+    Args:
+        before: mean of the inputs; None where no input has a number.
+        after: mean of the outputs; None where no output has a number.
+        scored: number of rows that count, see `comparable`; 0 where no output has a number.
+        rows: number of rows that were to be scored.
+    """
+
+    before: float | None
+    after: float | None
+    scored: int
+    rows: int
+
+    @property
+    def counted(self) -> str:
+        """The number of rows that count, "3 of 4"; "" where all do."""
+        return "" if self.scored == self.rows else f"{self.scored} of {self.rows}"
+
+
+def means(rows: Sequence[Row], metric: str) -> Means:
+    """Return a metric's means of inputs and outputs, whose difference is what the same files gained."""
+    counted = comparable(rows, metric)
+    before, after = numbers(counted, metric)
+    scored, asked = len(counted) if after else 0, sum(metric in row.values for row in rows)
+    return Means(_mean(before), _mean(after), scored, asked)
+
+
+def comparable(rows: Sequence[Row], *metrics: str) -> list[Row]:
+    """Return the rows that have the number of every metric, of the input and of the output.
+
+    A number that no row has is not asked for, as that of inputs where there are none.
+    """
+
+    def known(rows: Sequence[Row]) -> list[bool]:
+        return [bool(side) for metric in metrics for side in numbers(rows, metric)]
+
+    of_all = known(rows)
+    return [row for row in rows if any(of_all) and known([row]) == of_all]
+
+
+def numbers(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float]]:
+    """Return a metric's numbers of the inputs, and of the outputs, of the rows that have one."""
+    sides = ([row.baseline.get(metric) for row in rows], [row.values.get(metric) for row in rows])
+    before, after = ([v.value for v in side if v is not None and v.value is not None] for side in sides)
+    return before, after
 
 
 def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]]:
@@ -136,6 +185,10 @@ def metric_names(columns: Sequence[str]) -> list[str]:
 def column_names(rows: Sequence[Row]) -> list[str]:
     """Return the names of all columns of scores, in their order."""
     return list(dict.fromkeys(name for row in rows for name in row.columns()))
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return math.fsum(values) / len(values) if values else None
 
 
 def _difference(value: Value, noisy: Value) -> Value:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import Row, comparable, means, numbers
 from audiotool.report.markup import Markup, element
 from audiotool.report.scores import Measure, rounded
 
@@ -18,9 +18,8 @@ FEWEST = 3
 
 
 def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
-    """Return the figure of one metric; None for fewer than `FEWEST` scores."""
-    after = _numbers([row.values.get(measure.name) for row in rows])
-    before = _numbers([row.baseline.get(measure.name) for row in rows])
+    """Return the figure of one metric, of the files that count in its mean; None for fewer than `FEWEST`."""
+    before, after = map(np.array, numbers(comparable(rows, measure.name), measure.name))
     if len(after) < FEWEST:
         return None
     both = np.concatenate((before, after))
@@ -45,21 +44,21 @@ def distribution(measure: Measure, rows: Sequence[Row]) -> Markup | None:
         element("text", rounded(value), x=x, y=HEIGHT + FOOT - 4, text_anchor=anchor)
         for x, anchor, value in ends
     ]
-    means = _means(before, after)
+    caption = _caption(before, after, means(rows, measure.name).counted)
     drawing = element(
         "svg",
         *shapes,
         viewBox=f"0 0 {WIDTH} {HEIGHT + FOOT}",
         role="img",
-        aria_label=f"Distribution of {measure.name}: {means}",
+        aria_label=f"Distribution of {measure.name}: {caption}",
     )
-    return element("figure", element("figcaption", element("b", measure.heading), " ", means), drawing)
+    return element("figure", element("figcaption", element("b", measure.heading), " ", caption), drawing)
 
 
-def _means(before: np.ndarray, after: np.ndarray) -> str:
-    """Return the means and the number of scores as text: "mean 1.52 → 2.41, 12 files"."""
-    means = [rounded(float(side.mean())) for side in (before, after) if len(side)]
-    return f"mean {' → '.join(means)}, {len(after)} files"
+def _caption(before: np.ndarray, after: np.ndarray, counted: str) -> str:
+    """Return the means and the number of files as text: "mean 1.52 → 2.41, 12 of 14 files"."""
+    found = [rounded(float(side.mean())) for side in (before, after) if len(side)]
+    return f"mean {' → '.join(found)}, {counted or len(after)} files"
 
 
 def _outline(heights: np.ndarray) -> str:
@@ -69,7 +68,3 @@ def _outline(heights: np.ndarray) -> str:
     for n, height in enumerate(heights):
         parts.append(f"V{HEIGHT - height:.1f}H{(n + 1) * step:.1f}")
     return f"{''.join(parts)}V{HEIGHT}Z"
-
-
-def _numbers(values: Sequence[object]) -> np.ndarray:
-    return np.array([v.value for v in values if v is not None and v.value is not None], float)  # type: ignore[attr-defined]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from audiotool import text
-from audiotool.metrics.rows import Row, summary
+from audiotool.metrics.rows import Row, means
 from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
@@ -59,9 +59,7 @@ def _table(rows: Sequence[Row], metrics: Sequence[str], facts: Sequence[str]) ->
         measured = [escaped(on_one_line(row.facts.get(name))) for name in facts]
         lines.append(_line([escaped(row.name), escaped(row.status), *scores, *measured]))
     if metrics and len(rows) > 1:
-        found = summary(rows)
-        means = [_arrow(found.get(f"{m}_noisy", {}).get("mean"), found[m]["mean"]) for m in metrics]
-        lines.append(_line(["**mean**", "", *means, *[""] * len(facts)]))
+        lines.append(_line(["**mean**", "", *(_mean(rows, m) for m in metrics), *[""] * len(facts)]))
     return lines
 
 
@@ -75,6 +73,12 @@ def _comparison(found: Comparison) -> list[str]:
 def _score(row: Row, metric: str) -> str:
     before, after = row.baseline.get(metric), row.values.get(metric)
     return _arrow(before.value if before else None, after.value if after else None)
+
+
+def _mean(rows: Sequence[Row], metric: str) -> str:
+    """Return the means of input and output over the same rows, with their number where rows are missing."""
+    found = means(rows, metric)
+    return _arrow(found.before, found.after) + (f" ({found.counted})" if found.counted else "")
 
 
 def _arrow(before: float | None, after: float | None) -> str:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from datetime import datetime
 
-from audiotool.metrics.rows import Row, summary
+from audiotool.metrics.rows import Row, means
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.page_table import number, seconds_of
@@ -61,14 +61,13 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     if run.elapsed_s and processed:
         elapsed = f"in {_duration(run.elapsed_s)}"
         totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", elapsed))
-    found = summary(report.rows)
     for measure in measures:
-        mean, before = found[measure.name]["mean"], found.get(f"{measure.name}_noisy", {}).get("mean")
-        if mean is not None:
-            nulls = found[measure.name]["null"]
-            note = f"from {rounded(before)}" if before is not None else "mean"
-            without = f", {nulls} without" if nulls else ""
-            totals.append((measure.heading, rounded(mean), note + without))
+        found = means(report.rows, measure.name)
+        if found.after is not None:
+            note = "mean" if found.before is None else f"from {rounded(found.before)}"
+            totals.append(
+                (measure.heading, rounded(found.after), ", ".join(filter(None, (note, found.counted))))
+            )
     return totals
 
 

@@ -50,9 +50,19 @@ def test_nulls_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [Row("a", {"stoi": Value(0.5)}), Row("b", {"stoi": Value(None, "the reference is silent")})]
     print_scores(rows)
     out, err = capsys.readouterr()
-    assert "(1 null)" in out
+    assert "(1 of 2)" in out
     assert "null" in out.splitlines()[2]
     assert "b: no stoi: the reference is silent" in err
+
+
+def test_both_sides_of_a_mean_are_over_the_same_files(capsys: pytest.CaptureFixture[str]) -> None:
+    """A model that mutes the hardest file and leaves the others as they are has gained nothing."""
+    silent = Value(None, "the estimate is silent")
+    pairs = {"hard": (-6.0, silent), "easy": (14.0, Value(14.0)), "clean": (26.0, Value(26.0))}
+    rows = [Row(name, {"si_sdr": after}, {"si_sdr": Value(x)}) for name, (x, after) in pairs.items()]
+    assert " ".join(" ".join(printed(rows, 80, capsys)).split()).endswith("mean 20.000 → 20.000 (2 of 3)")
+    nothing = [Row(name, {"si_sdr": silent}, {"si_sdr": Value(x)}) for name, (x, _) in pairs.items()]
+    assert " ".join(" ".join(printed(nothing, 80, capsys)).split()).endswith("mean 11.333 → null (0 of 3)")
 
 
 def test_two_systems_are_a_line_a_metric(capsys: pytest.CaptureFixture[str]) -> None:

@@ -224,6 +224,15 @@ def test_changes_have_the_digits_of_their_scores_and_no_minus_zero(tmp_path: Pat
     assert not [text for text in texts if text.startswith("-0.000")]
 
 
+def test_both_sides_of_means_are_over_the_same_files(tmp_path: Path) -> None:
+    rows = [Row(f"{n}", {"pesq": Value(3.0)}, {"pesq": Value(3.0)}) for n in range(3)]
+    rows.append(Row("muted", {"pesq": Value(None, "the estimate is silent")}, {"pesq": Value(1.0)}))
+    write_page(tmp_path / "page.html", Report(rows), "none")
+    text = "".join(read_page(tmp_path / "page.html").texts)
+    assert "3.000from 3.000, 3 of 4" in text
+    assert "mean 3.000 → 3.000, 3 of 4 files" in text
+
+
 def test_a_row_of_several_outputs_has_no_level_or_peak_of_its_own(tmp_path: Path, shown: Row) -> None:
     def heads(row: Row) -> set[str]:
         row.media = make_media(row, sound=False)

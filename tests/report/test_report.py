@@ -63,6 +63,13 @@ def test_summary_counts_nulls(rows: list[Row]) -> None:
     assert summary([Row("a", {"pesq": Value(None, "x")})])["pesq"]["mean"] is None
 
 
+def test_both_sides_of_means_in_markdown_are_over_the_same_files(rows: list[Row]) -> None:
+    rows[1].values["pesq"] = Value(None, "the estimate is silent")
+    rows[1].baseline["stoi"] = Value(0.2)
+    text = to_markdown(Report(rows))
+    assert "| **mean** |  | 1.500 → 2.500 (1 of 2) | 0.800 → 0.900 (1 of 2) |" in text
+
+
 def test_json(rows: list[Row], tmp_path: Path) -> None:
     write_reports([tmp_path / "new" / "r.json"], Report(rows))
     found = json.loads((tmp_path / "new" / "r.json").read_text())

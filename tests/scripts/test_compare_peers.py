@@ -137,8 +137,23 @@ def test_more_columns_do_not_need_dnsmos(
     metrics = script.MoreMetrics()
     columns = ["LSD 0 to 2 kHz", "LSD 2 to 5 kHz", "LSD 5 to 8 kHz", "removed between words, dB"]
     assert metrics.columns == columns
-    values = metrics.means([FilePair("speech", path, path)], [script.mono(path)[0]])
-    assert values == ["0.00", "0.00", "0.00", ""]
+    values = metrics.scores([FilePair("speech", path, path)], [script.mono(path)[0]])
+    np.testing.assert_array_equal(values, [[0, 0, 0, np.nan]])
+
+
+def test_means_are_over_the_files_for_which_all_systems_have_a_number(script: ModuleType) -> None:
+    """Else a system that mutes the hardest file is better than one that does nothing."""
+    noisy = np.array([[1.1, 0.5, -5.0, 3.0], [2.2, 0.8, 10.0, np.nan], [3.2, 0.9, 20.0, np.nan]])
+    muting = noisy.copy()
+    muting[0, [0, 2]] = np.nan
+    lines = [script.Line("noisy", noisy, ["", "", ""]), script.Line("muting", muting, ["0.1", "2", "3 M"])]
+    assert list(script.markdown([*script.COLUMNS, "removed"], lines)) == [
+        "| system, 3 mixtures | PESQ-WB (2 of 3) | STOI | SI-SDR, dB (2 of 3) | real-time factor"
+        " | latency, ms | weights | removed (1 of 3) |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| noisy | 2.70 | 0.733 | 15.00 |  |  |  | 3.00 |",
+        "| muting | 2.70 | 0.733 | 15.00 | 0.1 | 2 | 3 M | 3.00 |",
+    ]
 
 
 def test_what_is_removed_between_words_is_measured_where_only_noise_is_heard(script: ModuleType) -> None:
