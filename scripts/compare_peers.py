@@ -17,8 +17,8 @@ warm-up, timed too. With --warm-up none they begin as a live stream does, and as
 all a peer hears the first two seconds of a file before it.
 
 --more adds the log-spectral distance in three bands, what is removed between words, and DNSMOS P.835 (Reddy
-et al., 2022, arXiv:2110.01763), speech and background, with the network in the package speechmos (and
-onnxruntime). It adds a row for the references, whose own noise bounds what can be removed.
+et al., 2022, arXiv:2110.01763), speech and background, with the extra `mos`. It adds a row for the
+references, whose own noise bounds what can be removed.
 
 Peers, two run from the C libraries and the weights inside their packages, offline:
 
@@ -44,7 +44,6 @@ from __future__ import annotations
 import argparse
 import ctypes
 import dataclasses
-import importlib.util
 import math
 import multiprocessing
 import resource
@@ -65,7 +64,9 @@ import audiotool
 from audiotool import checkpoint, named_checkpoints
 from audiotool.audio.reader import read
 from audiotool.engines.pytorch import TorchEngine
+from audiotool.errors import DependencyError
 from audiotool.importers.base import import_checkpoint, released_file
+from audiotool.metrics.base import METRICS
 from audiotool.metrics.pairing import FilePair, pair_files
 from audiotool.metrics.score import score
 from audiotool.streaming.make import make_streamer
@@ -74,12 +75,10 @@ Waveform = NDArray[np.float32]
 Process = Callable[[Waveform, int], Waveform]
 Scores = NDArray[np.float64]
 """Array (files, columns), NaN where there is no number."""
-METRICS = ("pesq", "stoi", "si_sdr")
+SCORED = ("pesq", "stoi", "si_sdr")
 COLUMNS = ("PESQ-WB", "STOI", "SI-SDR, dB")
 COSTS = ("real-time factor", "latency, ms", "weights")
 LSD_BANDS_KHZ = ((0, 2), (2, 5), (5, 8))
-DNSMOS_FITS = ((-0.08397278, 1.22083953, 0.0052439), (-0.13166888, 1.60915514, -0.39604546))
-"""From the network's answers to opinions: speech, background."""
 LONGEST_DELAY = 0.1
 """Seconds in which a peer's delay is looked for."""
 WARM_UP_SECONDS = 2.0
@@ -328,17 +327,19 @@ def lag(x: Waveform, y: Waveform, longest: int) -> int:
 
 
 def scores(files: list[FilePair], outputs: list[Waveform]) -> Scores:
-    """Each of `METRICS` of each file; NaN where there is no number, which is said."""
-    values = []
-    for pair, output in zip(files, outputs, strict=True):
-        assert pair.reference is not None
-        reference, rate = mono(pair.reference)
-        found = score(reference, output, rate, METRICS)
-        values.append([math.nan if (v := found[name].value) is None else v for name in METRICS])
-        for name in METRICS:
-            if found[name].value is None:
-                print(f"{pair.name} does not count in {name}: {found[name].reason}", file=sys.stderr)
-    return np.array(values)
+    """Each of `SCORED` of each file; NaN where there is no number."""
+    return np.array([numbers(pair, output, SCORED) for pair, output in zip(files, outputs, strict=True)])
+
+
+def numbers(pair: FilePair, output: Waveform, metrics: Sequence[str]) -> list[float]:
+    """An output's metrics, as `audiotool evaluate` has them; NaN where there is no number, which is said."""
+    assert pair.reference is not None
+    reference, rate = mono(pair.reference)
+    found = score(reference, output, rate, metrics)
+    for name, value in found.items():
+        if value.value is None:
+            print(f"{pair.name} does not count in {name}: {value.reason}", file=sys.stderr)
+    return [math.nan if value.value is None else value.value for value in found.values()]
 
 
 class MoreMetrics:
@@ -347,21 +348,13 @@ class MoreMetrics:
     def __init__(self) -> None:
         self.columns = [f"LSD {low} to {high} kHz" for low, high in LSD_BANDS_KHZ]
         self.columns += ["removed between words, dB"]
-        self._dnsmos = None
-        package = importlib.util.find_spec("speechmos")
+        self._rated: tuple[str, ...] = ("dnsmos_sig", "dnsmos_bak")
         try:
-            import onnxruntime
-        except ImportError:
-            package = None
-        if package is None or package.origin is None:
-            print("DNSMOS is left out: pip install speechmos onnxruntime", file=sys.stderr)
-            return
-        # The package itself asks for more than the network does.
-        path = Path(package.origin).parent / "dnsmos_models" / "sig_bak_ovr.onnx"
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        self._dnsmos = onnxruntime.InferenceSession(str(path), options)
-        self.columns += ["DNSMOS SIG", "BAK"]
+            METRICS.get(self._rated[0]).check()
+        except DependencyError as error:
+            print(f"DNSMOS is left out: {error}", file=sys.stderr)
+            self._rated = ()
+        self.columns += ["DNSMOS SIG", "BAK"] if self._rated else []
 
     def scores(self, files: list[FilePair], outputs: list[Waveform]) -> Scores:
         """Return each column of each file; NaN where there is no number."""
@@ -370,18 +363,10 @@ class MoreMetrics:
             assert pair.reference is not None
             reference, rate = mono(pair.reference)
             removed = removed_between_words(reference, mono(pair.estimate)[0], output, rate)
-            rows.append([*band_distances(reference, output, rate), removed, *self._opinion(output, rate)])
+            rows.append(
+                [*band_distances(reference, output, rate), removed, *numbers(pair, output, self._rated)]
+            )
         return np.array(rows)
-
-    def _opinion(self, output: Waveform, rate: int) -> list[float]:
-        """Speech and background, 1 to 5: means over windows of 9 s, a second apart."""
-        if self._dnsmos is None:
-            return []
-        x, size = soxr.resample(output, rate, 16000).astype(np.float32), round(9.01 * 16000)
-        x = np.resize(x, max(size, len(x)))
-        windows = np.stack([x[n : n + size] for n in range(0, len(x) - size + 1, 16000)])
-        raw = np.mean([self._dnsmos.run(None, {"input_1": w[None]})[0][0] for w in windows], axis=0)
-        return [float(np.polyval(fit, value)) for fit, value in zip(DNSMOS_FITS, raw[:2], strict=True)]
 
 
 def removed_between_words(reference: Waveform, noisy: Waveform, output: Waveform, rate: int) -> float:

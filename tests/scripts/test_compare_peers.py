@@ -14,8 +14,11 @@ import pytest
 import scipy.signal
 import soundfile
 import soxr
+from kit.audio import write_speech
 
 from audiotool.extras import is_there
+from audiotool.metrics import dnsmos
+from audiotool.metrics.base import Recording
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.sdr import si_sdr
 
@@ -131,7 +134,9 @@ def test_distances_are_of_their_band(script: ModuleType) -> None:
 def test_more_columns_do_not_need_dnsmos(
     script: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(script.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(
+        "audiotool.extras.is_there", lambda module: module != "speechmos" and is_there(module)
+    )
     path = tmp_path / "speech.wav"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 8000), 16000, "FLOAT")
     metrics = script.MoreMetrics()
@@ -139,6 +144,20 @@ def test_more_columns_do_not_need_dnsmos(
     assert metrics.columns == columns
     values = metrics.scores([FilePair("speech", path, path)], [script.mono(path)[0]])
     np.testing.assert_array_equal(values, [[0, 0, 0, np.nan]])
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not is_there("speechmos"), reason="needs speechmos")
+def test_dnsmos_is_that_of_evaluate(script: ModuleType, tmp_path: Path) -> None:
+    """Of several windows the mean of the scores, of a short clip the score of the clip repeated in whole."""
+    metrics = script.MoreMetrics()
+    assert metrics.columns[-2:] == ["DNSMOS SIG", "BAK"]
+    for seconds in (4.0, 11.0):
+        path = write_speech(tmp_path / f"{seconds}.wav", seconds, 16000)
+        x = script.mono(path)[0]
+        expected = dnsmos.rate(Recording.of(x, 16000))
+        [found] = metrics.scores([FilePair("speech", path, path)], [x])
+        assert list(found[-2:]) == [expected["sig"], expected["bak"]]
 
 
 def test_means_are_over_the_files_for_which_all_systems_have_a_number(script: ModuleType) -> None:
