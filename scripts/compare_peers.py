@@ -412,7 +412,7 @@ def markdown(columns: Sequence[str], table: Sequence[Line]) -> Iterator[str]:
     Else a system that mutes the hardest ones would have the better mean.
     """
     counted = ~np.isnan([line.scores for line in table]).any(axis=0)
-    total, first = len(counted), len(COLUMNS)
+    total, first = len(table[0].scores), len(COLUMNS)
     heads = [
         name if count == total else f"{name} ({count} of {total})"
         for name, count in zip(columns, counted.sum(axis=0), strict=True)

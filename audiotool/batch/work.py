@@ -15,7 +15,7 @@ from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import REFERENCE_RATE, Row
 from audiotool.metrics.values import Value
 from audiotool.paths import is_url
 from audiotool.progress import Progress
@@ -249,7 +249,8 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
         stems.append(FilePair(name, reference, estimates[n], source, others))
     rows = score_stems(stems, work.metrics)
     for row, files in zip(rows, stems, strict=True):
-        row.facts = {"output": str(files.estimate)}
+        rate = row.facts.get(REFERENCE_RATE)
+        row.facts = {"output": str(files.estimate)} | ({} if rate is None else {REFERENCE_RATE: rate})
         if files.reference is not None:
             row.facts["reference"] = str(files.reference)
         elif job.unscored:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from audiotool.cli.screen import console, say, show, table, write
 from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row, means, remarks
-from audiotool.report.scores import rounded
+from audiotool.report.scores import mixed_bands, rounded
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def print_scores(rows: Sequence[Row], to_stderr: bool = False) -> None:
         if number:
             (sys.stderr.write if to_stderr else write)("\n")
         show(made, to_stderr)
-    for line in remarks(rows):
+    for line in filter(None, (*remarks(rows), mixed_bands(rows))):
         say(line)
 
 

@@ -283,6 +283,7 @@ class Metric:
         needs_reference: False for metrics of an estimate alone, see `NonIntrusiveMetric`.
         uses_interferers: whether the metric needs `Pair.interferers`.
         uses_edge: whether the metric needs `Pair.edge_hz`.
+        has_narrow_band: whether recordings below 16 kHz are measured at 8 kHz, on a scale of their own.
         needs: optional modules that it imports for every file.
     """
 
@@ -293,6 +294,7 @@ class Metric:
     needs_reference: ClassVar[bool] = True
     uses_interferers: ClassVar[bool] = False
     uses_edge: ClassVar[bool] = False
+    has_narrow_band: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
     @classmethod

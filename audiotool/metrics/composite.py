@@ -71,6 +71,7 @@ class LogLikelihoodRatio(Metric):
 
     name = "llr"
     higher_is_better = False
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _log_likelihood(pair, HIGHEST_LLR)
@@ -81,6 +82,7 @@ class WeightedSpectralSlope(Metric):
 
     name = "wss"
     higher_is_better = False
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _slope(pair)
@@ -91,6 +93,7 @@ class SignalQuality(ByPesq):
 
     name = "csig"
     family = "composite"
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(
@@ -103,6 +106,7 @@ class BackgroundQuality(ByPesq):
 
     name = "cbak"
     family = "composite"
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         snr = pair.measured(SegmentalSnr)
@@ -114,6 +118,7 @@ class OverallQuality(ByPesq):
 
     name = "covl"
     family = "composite"
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(

@@ -102,6 +102,7 @@ class Pesq(ByPesq):
     """PESQ: wide-band (P.862.2) at 16 kHz, narrow-band (P.862.1) at 8 kHz for recordings below 16 kHz."""
 
     name = "pesq"
+    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         wide = pair.sample_rate >= WIDE_BAND_RATE

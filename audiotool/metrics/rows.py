@@ -11,6 +11,9 @@ from typing import Any
 from audiotool.audio.formats import is_readable_name
 from audiotool.metrics.values import Curve, Value
 
+REFERENCE_RATE = "reference_sample_rate"
+"""Name of the fact that is the sample rate in Hz at which a row's files were compared."""
+
 
 @dataclass
 class Row:

@@ -27,7 +27,7 @@ from audiotool.metrics.base import (
 )
 from audiotool.metrics.pairing import FilePair, resampled
 from audiotool.metrics.pesq import WIDE_BAND_RATE
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import REFERENCE_RATE, Row
 from audiotool.metrics.score import (
     ChannelScores,
     attempted,
@@ -172,8 +172,12 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
         InputError: a file cannot be read, or has other channels.
     """
     info = probe(place)
-    if "pesq" in metrics and info.sample_rate < WIDE_BAND_RATE:
-        row.notes.append(f"PESQ is narrow-band at {info.sample_rate} Hz: another scale than wide-band")
+    row.facts[REFERENCE_RATE] = info.sample_rate
+    narrow = [name for name in metrics if METRICS.get(name).has_narrow_band]
+    if narrow and info.sample_rate < WIDE_BAND_RATE:
+        row.notes.append(
+            f"{', '.join(narrow)}: narrow-band at {info.sample_rate} Hz, another scale than wide-band"
+        )
     asked = any(METRICS.get(name).uses_edge for name in metrics)
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
     labels = _labels(files)

@@ -13,12 +13,12 @@ from typing import Any
 from audiotool import text
 from audiotool.audio.formats import is_output_name
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, column_names, metric_names
+from audiotool.metrics.rows import REFERENCE_RATE, Row, column_names, metric_names
 from audiotool.metrics.values import Value
 from audiotool.report.report import Report, Run
 
 NUMBERS = (
-    *("seconds", "elapsed_seconds", "real_time_factor", "sample_rate", "channels"),
+    *("seconds", "elapsed_seconds", "real_time_factor", "sample_rate", "channels", REFERENCE_RATE),
     *("peak", "input_peak", "limited", "bandwidth_hz"),
 )
 """Names of the facts that are numbers; a CSV file does not say which of its columns are."""

@@ -10,7 +10,7 @@ from audiotool.metrics.rows import Row, means
 from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
-from audiotool.report.scores import rounded
+from audiotool.report.scores import mixed_bands, rounded
 
 FACTS = {
     "report": "report",
@@ -35,6 +35,7 @@ def to_markdown(report: Report) -> str:
     lines += ["", *_comparison(report.comparison)] if report.comparison is not None else []
     lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
     notes = [f"- {escaped(row.name)}: {escaped(note)}" for row in rows for note in row.remarks]
+    notes += [f"- {escaped(mixed)}"] if (mixed := mixed_bands(rows)) else []
     lines += ["", "## Remarks", "", *notes] if notes else []
     return text.encodable("\n".join(lines).rstrip() + "\n")
 

@@ -12,7 +12,7 @@ from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.page_table import number, seconds_of
 from audiotool.report.report import Report
-from audiotool.report.scores import Measure, rounded
+from audiotool.report.scores import Measure, mixed_bands, rounded
 
 LISTED = 10
 """Number of failures that are shown; more are collapsed."""
@@ -39,6 +39,7 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
         element("h1", title(report)),
         element("p", " · ".join(word for word in began if word), class_="quiet"),
         element("dl", *(_total(*total) for total in _totals(report, measures)), class_="totals"),
+        *([element("p", mixed, class_="quiet")] if (mixed := mixed_bands(report.rows)) else []),
         _made(report),
         _failures(report.rows),
     )

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS
-from audiotool.metrics.rows import Row
+from audiotool.metrics.pesq import WIDE_BAND_RATE
+from audiotool.metrics.rows import REFERENCE_RATE, Row, numbers
 
 DECIMALS = 3
 """Number of decimals of a score in tables, so that the decimal points of a column stand below each other."""
@@ -23,11 +24,13 @@ class Measure:
         name: name in reports.
         unit: unit of the number; "" without one.
         higher_is_better: the direction of improvement; None where there is none.
+        has_narrow_band: whether recordings below 16 kHz have numbers on a scale of their own.
     """
 
     name: str
     unit: str = ""
     higher_is_better: bool | None = True
+    has_narrow_band: bool = False
 
     @classmethod
     def of(cls, name: str) -> Measure:
@@ -36,7 +39,7 @@ class Measure:
             found = METRICS.get(name)
         except InputError:
             return cls(name)
-        return cls(name, found.unit, found.higher_is_better)
+        return cls(name, found.unit, found.higher_is_better, found.has_narrow_band)
 
     @property
     def heading(self) -> str:
@@ -63,6 +66,21 @@ def signed(change: float, decimals: int = DECIMALS) -> str:
 
 def _unsigned_zero(number: float, decimals: int) -> float:
     return round(number, decimals) + 0.0  # there is no -0.000
+
+
+def mixed_bands(rows: Sequence[Row]) -> str:
+    """Return the remark that means are over narrow-band and wide-band numbers; "" where none is."""
+    mixed = []
+    for metric in measures_of(rows):
+        if metric.has_narrow_band:
+            bands = {
+                rate < WIDE_BAND_RATE
+                for row in rows
+                if isinstance(rate := row.facts.get(REFERENCE_RATE), int) and numbers([row], metric.name)[1]
+            }
+            mixed += [metric.name] if len(bands) == 2 else []
+    said = "the mean is over narrow-band and wide-band numbers, which have different scales"
+    return f"{', '.join(mixed)}: {said}" if mixed else ""
 
 
 def measures_of(rows: Sequence[Row]) -> list[Measure]:

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from audiotool.cli.score_table import print_comparison, print_scores
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import REFERENCE_RATE, Row
 from audiotool.metrics.values import Value
 from audiotool.report.comparison import HEADINGS, compare
 
@@ -63,6 +63,12 @@ def test_both_sides_of_a_mean_are_over_the_same_files(capsys: pytest.CaptureFixt
     assert " ".join(" ".join(printed(rows, 80, capsys)).split()).endswith("mean 20.000 → 20.000 (2 of 3)")
     nothing = [Row(name, {"si_sdr": silent}, {"si_sdr": Value(x)}) for name, (x, _) in pairs.items()]
     assert " ".join(" ".join(printed(nothing, 80, capsys)).split()).endswith("mean 11.333 → null (0 of 3)")
+
+
+def test_a_mean_over_both_bands_has_a_remark(capsys: pytest.CaptureFixture[str]) -> None:
+    rates = (8000, 16000)
+    print_scores([Row(str(rate), {"covl": Value(3.0)}, facts={REFERENCE_RATE: rate}) for rate in rates])
+    assert "covl: the mean is over narrow-band and wide-band numbers" in capsys.readouterr().err
 
 
 def test_two_systems_are_a_line_a_metric(capsys: pytest.CaptureFixture[str]) -> None:

@@ -16,6 +16,8 @@ from audiotool import extras
 from audiotool.cli.metric_options import Threshold, failures
 from audiotool.metrics.pairing import FilePair, in_best_order, pair_files
 from audiotool.metrics.score_many import score_many
+from audiotool.metrics.values import Value
+from audiotool.report.scores import mixed_bands
 
 
 @pytest.mark.parametrize("long_s", [0.1, 120.0])
@@ -73,12 +75,20 @@ def test_files_that_cannot_be_compared_give_reasons(clean: np.ndarray, tmp_path:
     assert row.columns()["stoi_improvement"].value is None
 
 
-def test_narrow_band_pesq_is_reported(tmp_path: Path) -> None:
-    """Beside wide-band scores it would pass for one."""
+def test_narrow_band_scores_are_reported(tmp_path: Path) -> None:
+    """Beside wide-band scores they would pass for such."""
+    rows = []
     for rate, told in ((8000, True), (16000, False)):
         path = write_speech(tmp_path / f"{rate}.wav", 0.5, rate)
-        row = score_pair(FilePair("a", path, path), ["pesq"])
-        assert any("narrow-band at 8000 Hz" in note for note in row.notes) == told
+        row = score_pair(FilePair("a", path, path), ["pesq", "llr", "wss", "seg_snr", "csig"])
+        assert any("pesq, llr, wss, csig: narrow-band at 8000 Hz" in note for note in row.notes) == told
+        row.values |= {"pesq": Value(4.0), "csig": Value(4.0)}  # whether or not PESQ is installed
+        rows.append(row)
+    mixed = mixed_bands(rows)
+    assert mixed.startswith("pesq, llr, wss, csig: the mean is over narrow-band and wide-band")
+    assert mixed_bands(rows[:1] * 2) == mixed_bands(rows[1:] * 2) == ""
+    rows[0].values["wss"] = Value(None, "the estimate is silent")
+    assert mixed_bands(rows).startswith("pesq, llr, csig: ")
 
 
 def test_without_a_reference_non_intrusive_metrics_are_scored(clean: np.ndarray, tmp_path: Path) -> None:

@@ -14,13 +14,14 @@ from kit.disk import largest_file
 from audiotool import json_output
 from audiotool.documents import MAX_BYTES
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, remarks, summary
+from audiotool.metrics.rows import REFERENCE_RATE, Row, remarks, summary
 from audiotool.metrics.values import Value
 from audiotool.report import page_head
 from audiotool.report.csv_table import read_csv, to_csv
 from audiotool.report.json_document import read_json_report, to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.report import Report, Run
+from audiotool.report.scores import mixed_bands
 from audiotool.report.write import FORMATS, PAGE, check_paths, is_report, write_reports
 
 
@@ -68,6 +69,18 @@ def test_both_sides_of_means_in_markdown_are_over_the_same_files(rows: list[Row]
     rows[1].baseline["stoi"] = Value(0.2)
     text = to_markdown(Report(rows))
     assert "| **mean** |  | 1.500 → 2.500 (1 of 2) | 0.800 → 0.900 (1 of 2) |" in text
+
+
+def test_a_mean_over_both_bands_has_a_remark_in_every_format(rows: list[Row], tmp_path: Path) -> None:
+    for row, rate in zip(rows, (8000, 16000), strict=True):
+        row.facts[REFERENCE_RATE] = rate
+    places = [tmp_path / f"r.{ending}" for ending in ("json", "csv", "md", "html")]
+    write_reports(places, Report(rows))
+    said = "pesq: the mean is over narrow-band and wide-band numbers"
+    for report in (read_json_report(places[0]), read_csv(places[1])):
+        assert mixed_bands(report.rows).startswith(said)
+    assert f"\n- {said}" in places[2].read_text()
+    assert said in places[3].read_text()
 
 
 def test_json(rows: list[Row], tmp_path: Path) -> None:
