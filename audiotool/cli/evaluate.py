@@ -53,7 +53,9 @@ def evaluate(
     ] = None,
     noisy: Annotated[
         Path | None,
-        typer.Option(help="Unprocessed file or folder: the improvement is reported.", show_default=False),
+        typer.Option(
+            help="Unprocessed file or folder: the change of scores is reported.", show_default=False
+        ),
     ] = None,
     listed: Annotated[
         str | None,

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
 
 IMPROVEMENT = "_improvement"
-"""Ending of the column of a score's improvement over the unprocessed input."""
+"""Ending of the column of a score minus that of the unprocessed input: above 0 is better where higher is."""
 
 
 def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: bool) -> list[str]:

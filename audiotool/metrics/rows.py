@@ -56,7 +56,10 @@ class Row:
         return "failed" if self.failed else str(self.facts.get("status", "done"))
 
     def columns(self) -> dict[str, Value]:
-        """Return the scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement"."""
+        """Return the scores by column: "pesq", and with a baseline "pesq_noisy" and "pesq_improvement".
+
+        The last is the first minus the second, whatever is better: of "lsd" an improvement is below 0.
+        """
         result: dict[str, Value] = {}
         for name, value in self.values.items():
             result[name] = value

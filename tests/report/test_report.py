@@ -64,6 +64,13 @@ def test_summary_counts_nulls(rows: list[Row]) -> None:
     assert summary([Row("a", {"pesq": Value(None, "x")})])["pesq"]["mean"] is None
 
 
+def test_an_improvement_is_the_output_minus_the_input() -> None:
+    """Whatever is better: below 0 where lower is, as docs/reference/json.md says."""
+    row = Row("a", {"lsd": Value(0.5), "pesq": Value(2.5)}, {"lsd": Value(2.0), "pesq": Value(1.5)})
+    columns = row.columns()
+    assert (columns["lsd_improvement"].value, columns["pesq_improvement"].value) == (-1.5, 1.0)
+
+
 def test_both_sides_of_means_in_markdown_are_over_the_same_files(rows: list[Row]) -> None:
     rows[1].values["pesq"] = Value(None, "the estimate is silent")
     rows[1].baseline["stoi"] = Value(0.2)
