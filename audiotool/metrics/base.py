@@ -92,6 +92,27 @@ class Recording:
             yield resampler.feed(block.astype("float32", copy=False))
         yield resampler.flush()
 
+    @cached_property
+    def silent(self) -> list[int]:
+        """The channels, counted from 0, of which every sample is 0."""
+        import numpy as np
+
+        peaks = np.zeros(self.channels)
+        for block in self.read():
+            peaks = np.maximum(peaks, abs(block).max(axis=1, initial=0))
+        return np.flatnonzero(peaks == 0).tolist()
+
+    def heard(self, sample_rate: int) -> Iterator[Waveform]:
+        """Return the blocks, as `blocks`, of the channels that are not silent.
+
+        Raises:
+            Unscorable: all are.
+        """
+        heard = [n for n in range(self.channels) if n not in self.silent]
+        if not heard:
+            raise Unscorable("the recording is silent")
+        return (block[heard] for block in self.blocks(sample_rate))
+
 
 class Both(NamedTuple):
     """A reference and an estimate, or a block of them, of the same sample rate and length."""
@@ -317,9 +338,15 @@ class Metric:
 
 
 class NonIntrusiveMetric(Metric):
-    """Base class of metrics that need no reference."""
+    """Base class of metrics that need no reference.
+
+    Class attributes:
+        rates_channels: whether the number is the mean of those of the channels that are heard, see
+            `Recording.heard`.
+    """
 
     needs_reference = False
+    rates_channels: ClassVar[bool] = False
 
     def rate(self, recording: Recording) -> float:
         """Return the number.

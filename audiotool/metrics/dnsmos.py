@@ -60,6 +60,7 @@ P835_SCALE = {
 class _Dnsmos(NonIntrusiveMetric):
     family = "dnsmos"
     unit = "MOS"
+    rates_channels = True
     score: ClassVar[str]
 
     @classmethod
@@ -101,24 +102,21 @@ class DnsmosP808(_Dnsmos):
 
 
 def rate(recording: Recording) -> dict[str, float]:
-    """Return {"sig", "bak", "ovrl", "p808"}: means over windows and channels.
+    """Return {"sig", "bak", "ovrl", "p808"}: means over windows and the channels that are not silent.
 
     Raises:
         Unscorable: the recording is silent.
         DependencyError: `speechmos` or `onnx` is missing.
     """
     _Dnsmos.check()
-    totals, count, loudest = np.zeros(4), 0, 0.0
-    for samples, first, number, period in _groups(recording.blocks(SAMPLE_RATE)):
-        loudest = max(loudest, float(np.abs(samples).max()))
+    totals, count = np.zeros(4), 0
+    for samples, first, number, period in _groups(recording.heard(SAMPLE_RATE)):
         different = _different(number, period)
         kept = [n % different for n in range(number) if _counts(first + n)]
         for channel in samples:
             scores = np.column_stack((_p835(channel, different, period), _p808(channel, different)))
             totals += scores[kept].sum(axis=0)
             count += len(kept)
-    if loudest == 0:
-        raise Unscorable("the recording is silent")
     return dict(zip((*P835_SCALE, "p808"), (totals / count).tolist(), strict=True))
 
 

@@ -4,7 +4,7 @@ The network (version 2) is Microsoft's, in the wheel of `speechmos` (MIT). It pr
 listener, whom a random vector describes; fifteen listeners are averaged. Here the vectors are those that
 numpy gives after `numpy.random.seed(0)`. So a score is the same at every run, and equals that of the package
 after this seed. Recordings of more than half a minute are rated in windows, weighted by their lengths.
-Windows of digital silence do not count.
+Windows of digital silence do not count, nor do channels of it.
 
 Reference: Diener et al., PLCMOS, Interspeech 2023, arXiv:2305.15127.
 """
@@ -39,12 +39,13 @@ class Plcmos(NonIntrusiveMetric):
 
     name = "plcmos"
     unit = "MOS"
+    rates_channels = True
     needs = ("speechmos",)
 
     def rate(self, recording: Recording) -> float:
         self.check()
         scores, lengths = [], []
-        for window in _windows(recording.blocks(SAMPLE_RATE)):
+        for window in _windows(recording.heard(SAMPLE_RATE)):
             if window.shape[1] < SHORTEST:
                 raise Unscorable("shorter than a quarter of a second")
             for channel in window:

@@ -55,9 +55,11 @@ def score_stems(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
     return rows
 
 
-def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
+def rate_file(path: Path, metrics: Sequence[str], label: str) -> ChannelScores:
     """Score one file by non-intrusive metrics, in constant memory.
 
+    Args:
+        label: what notes call the file.
     Raises:
         InputError: the file cannot be read.
     """
@@ -69,7 +71,12 @@ def rate_file(path: Path, metrics: Sequence[str]) -> dict[str, Value]:
     info = probe(path)
     recording = Recording(blocks, info.sample_rate, info.channels)
     found = [METRICS.get(name) for name in metrics]
-    return {metric.name: measured(metric, partial(_rated, metric, recording)) for metric in found}
+    values = {metric.name: measured(metric, partial(_rated, metric, recording)) for metric in found}
+    of_channels = [m for m in found if issubclass(m, NonIntrusiveMetric) and m.rates_channels]
+    rated = [metric.name for metric in of_channels if values[metric.name].value is not None]
+    left_out = recording.silent if rated else []
+    notes = [f"{', '.join(rated)} without channel {n + 1} of {label}, which is silent" for n in left_out]
+    return ChannelScores(values, notes)
 
 
 def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
@@ -104,8 +111,11 @@ def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
         elif compared:
             _compare(files, files.reference, compared, row)
         if rated:
-            row.values |= rate_file(files.estimate, rated)
-            row.baseline |= {} if files.noisy is None else rate_file(files.noisy, rated)
+            sides = [(files.estimate, row.values), *([(files.noisy, row.baseline)] if files.noisy else [])]
+            for (path, side), label in zip(sides, _labels(files), strict=False):
+                scores = rate_file(path, rated, label)
+                side.update(scores.values)
+                row.notes += scores.notes
     except AudiotoolError as error:
         row.failed = True
         row.facts["status"] = "failed"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from kit.audio import speech_like
+from kit.scores import score_pair, write
 from numpy.typing import NDArray
 
 from audiotool.metrics import dnsmos, plcmos
 from audiotool.metrics.base import METRICS, Pair, Recording, Unscorable, metric_names
 from audiotool.metrics.graphs import Graph, graph_of_package
 from audiotool.metrics.loudness import Loudness
+from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.score import score
 
 RATE = 16000
@@ -126,6 +129,21 @@ def test_plcmos_is_the_same_at_each_run_and_long_recordings_are_windows(
     monkeypatch.setattr(plcmos, "LONGEST", RATE)
     parts = [plcmos._score(waveform[0, n * RATE : (n + 1) * RATE]) for n in range(3)]
     assert plcmos.Plcmos().rate(in_blocks(waveform, RATE, 7000)) == pytest.approx(np.mean(parts), abs=1e-6)
+
+
+@pytest.mark.slow
+@needs_models
+def test_a_silent_channel_is_left_out_with_a_note(tmp_path: Path) -> None:
+    speech = speech_like(2.0, RATE)
+    names = ["dnsmos_ovrl", "dnsmos_p808", "plcmos", "loudness"]
+    alone = score_pair(FilePair("a", None, write(tmp_path / "mono.wav", speech)), names)
+    dead = write(tmp_path / "dead.wav", np.concatenate((0 * speech, speech)))
+    row = score_pair(FilePair("a", None, dead, dead), names)
+    for side in (row.values, row.baseline):
+        for name in names[:3]:
+            assert side[name].value == pytest.approx(alone.values[name].value, abs=1e-6)
+    assert row.notes[0] == f"dnsmos_ovrl, dnsmos_p808, plcmos without channel 1 of {dead}, which is silent"
+    assert not alone.notes
 
 
 @pytest.mark.parametrize("name", ["dnsmos_ovrl", "plcmos", "loudness"])
