@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, of_one_file
 from audiotool.metrics.values import Value
@@ -24,6 +26,8 @@ PANEL = 3.4
 def input_snr_db(row: Row) -> Value:
     """Return the SNR of a row's noisy input in dB, whose noise is the input minus the reference.
 
+    If one of them is longer, its rest counts in neither power.
+
     It has a reason in place of a value if a file is missing, their rates or channels differ, or one of the
     powers is zero.
     """
@@ -36,7 +40,10 @@ def input_snr_db(row: Row) -> Value:
         first, second = (f"{rate} Hz in {n} channel{'s' if n > 1 else ''}" for rate, n in forms)
         return Value(None, f"the reference has {first}, the noisy input {second}")
     noise = Track("removed", "", noisy.path, noisy.info, reference.path)
-    powers = [math.fsum(float((b.astype(float) ** 2).sum()) for b in t.blocks()) for t in (reference, noise)]
+    powers = np.zeros(2)
+    for signal, rest in zip(reference.blocks(), noise.blocks(), strict=False):
+        sides = (signal[:, : rest.shape[1]], rest)
+        powers += [np.square(side, dtype=np.float64).sum() for side in sides]
     if powers[0] == 0:
         return Value(None, "the reference is silent")
     if powers[1] == 0:

@@ -152,6 +152,18 @@ def test_scores_over_the_snr_of_the_input(tmp_path: Path) -> None:
     save(figure, tmp_path / "plot.png")
 
 
+@pytest.mark.parametrize("kind", ["clean", "noisy"])
+def test_the_snr_is_that_of_the_part_that_both_files_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr("audiotool.report.tracks.BLOCK_SECONDS", 0.2)
+    row = scored(tmp_path, "a.wav", 20, 2.0)
+    path = tmp_path / kind / "a.wav"
+    samples, rate = soundfile.read(str(path))
+    soundfile.write(str(path), np.r_[samples, samples], rate, subtype="FLOAT")
+    assert input_snr_db(row).value == pytest.approx(20, abs=0.01)
+
+
 def test_inputs_without_an_snr_have_their_reason(tmp_path: Path) -> None:
     facts = scored(tmp_path, "a.wav", 0, 2.0).facts
     soundfile.write(str(tmp_path / "zero.wav"), np.zeros(8000, np.float32), 16000)
