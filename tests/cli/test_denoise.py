@@ -59,6 +59,7 @@ def test_a_real_recording_with_its_report(denoise: Callable[..., Result]) -> Non
     assert soundfile.info("out.flac").frames == soundfile.info(str(DEMO / "noisy.flac")).frames
     [row] = json.loads(Path("r.json").read_text())["files"]
     assert row["status"] == "done"
+    assert row["reference_sample_rate"] == soundfile.info(str(DEMO / "clean.flac")).samplerate
     for metric in ("pesq", "stoi", "estoi", "si_sdr"):
         assert row[f"{metric}_improvement"] == pytest.approx(row[metric] - row[f"{metric}_noisy"])
     assert "pesq" in result.stdout
