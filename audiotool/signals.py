@@ -72,6 +72,26 @@ def calling_on_request(handler: Handler) -> Iterator[None]:
         raise
 
 
+@contextlib.contextmanager
+def calling_on_hang_up(handler: Handler) -> Iterator[None]:
+    """Call a function at each `HANG_UP`, in place of ending.
+
+    For event loops: an exception of a signal's handler ends whichever callback is running, or is dropped.
+    Only the main thread handles signals; elsewhere this does nothing. Signals that the parent has set to be
+    ignored (nohup) stay ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in HANG_UP}
+    _handle(handler, *HANG_UP)
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
 def leave_to_parent(terminate: bool = False) -> None:
     """Ignore the signals that a terminal sends to all processes, in a child process that its parent ends.
 

@@ -104,8 +104,8 @@ def serve(
     """Serve streams by WebSocket and files by POST, many at once; a page at / tries it with your microphone.
 
     One process serves one task with one checkpoint. It listens on this machine alone unless --host says
-    otherwise, and then wants a token. Ctrl-C or SIGTERM stops it: streams get their tails, and files have
-    30 s to be finished.
+    otherwise, and then wants a token. Ctrl-C, SIGTERM or SIGHUP stops it: streams get their tails, and
+    files have 30 s to be finished.
 
     audiotool serve
     audiotool serve --model denoise-tiny-16k --capacity 200 --port 9000

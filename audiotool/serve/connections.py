@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
+from collections.abc import Iterator
 
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from audiotool.serve.app import Server
+from audiotool.signals import calling_on_hang_up
 
 REQUEST_SECONDS = 20.0
 """Longest time until the head of a request (its line and headers) has come: from the connection's beginning,
@@ -24,7 +27,7 @@ client that reads nothing for so long (`Limits.stall_seconds`)."""
 
 
 class Runner(uvicorn.Server):
-    """Runs a server until a signal (SIGINT, SIGTERM); a second SIGINT shortens the stop.
+    """Runs a server until a signal (SIGINT, SIGTERM, SIGHUP); a second SIGINT shortens the stop.
 
     uvicorn begins its own stop by closing all connections of WebSockets. Streams therefore end before, and
     their clients answer the closing frames: what a client has not read yet may be lost if its connection is
@@ -34,6 +37,12 @@ class Runner(uvicorn.Server):
     def __init__(self, server: Server) -> None:
         super().__init__(_configuration(server))
         self._server = server
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # uvicorn takes SIGINT and SIGTERM. After the stop it raises each signal again, for those before.
+        with super().capture_signals(), calling_on_hang_up(self.handle_exit):
+            yield
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await self._server.sessions.stop(lambda: self.force_exit)

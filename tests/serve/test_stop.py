@@ -71,8 +71,10 @@ def held_files(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     go_on.set()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM for other programs")
-def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals for other programs")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_gives_streams_their_tails_and_files_their_answers(name: str) -> None:
+    number = signal.Signals[name]
     with serving() as (process, port):
         assert process.stderr is not None
         with (
@@ -89,7 +91,7 @@ def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
             client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
             assert client.recv(1000).startswith(b"HTTP/1.1 100")
             client.sendall(body[:-1])
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
             tail, bye = rest(stream)
             client.sendall(body[-1:])
             answer = client.makefile("rb").read()
@@ -97,7 +99,7 @@ def test_sigterm_gives_streams_their_tails_and_files_their_answers() -> None:
         assert (len(heard + tail), bye["samples_out"], bye["reason"]) == (3200, 1600, WHY)
         assert (stream.close_code, stream.close_reason) == (1001, WHY)
         assert answer.startswith(b"HTTP/1.1 200")
-        assert process.wait(PATIENCE) == 143
+        assert process.wait(PATIENCE) == 128 + number
         assert "Traceback" not in process.stderr.read()
 
 
