@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from audiotool.pipeline import Pipeline
 
 app = typer.Typer(add_completion=False)
+
+TOKEN = "AUDIOTOOL_TOKEN"
+"""Environment variable of the token."""
 
 
 @app.command()
@@ -52,7 +56,7 @@ def serve(
     token: Annotated[
         str | None,
         typer.Option(
-            envvar="AUDIOTOOL_TOKEN",
+            envvar=TOKEN,
             metavar="TEXT",
             help="Clients send it as `Authorization: Bearer TEXT` or ?token=TEXT.",
             show_default=False,
@@ -112,8 +116,13 @@ def serve(
     """
     if model is not None and checkpoint is not None:
         raise PlanError("--model and --checkpoint exclude each other")
-    if token is not None and not token:
-        raise PlanError("--token is empty: give a text, or leave it out")
+    # typer takes an empty variable for none, which would publish a server whose secret is missing.
+    given = os.environ.get(TOKEN) if token is None else token
+    if given is not None and (not given or given != given.strip()):
+        raise PlanError(
+            f"--token ({TOKEN}) is empty, or has white space around it, which no header keeps: give another"
+            " text, or leave it out"
+        )
     if token is None and host not in ("127.0.0.1", "localhost", "::1"):
         raise PlanError(
             f"whoever reaches {host} could use this server: give --token TEXT, or keep to 127.0.0.1"

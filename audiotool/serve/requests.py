@@ -118,19 +118,24 @@ def is_admitted(token: str | None, header: str | None, query: str | None) -> boo
 
     Args:
         token: of the server; None admits all requests.
-        header: value of `Authorization`, "Bearer TOKEN".
+        header: value of `Authorization`, "Bearer TOKEN"; its bytes read as Latin-1, as servers read headers.
         query: value of the parameter `token`, used where the header has no token.
     """
     if token is None:
         return True
     scheme, _, given = (header or "").partition(" ")
-    given = given if scheme.lower() == "bearer" else (query or "")
-    return hmac.compare_digest(given.encode(), token.encode())
+    sent = given.encode("latin-1") if scheme.lower() == "bearer" else (query or "").encode()
+    return hmac.compare_digest(sent, token.encode(errors="surrogateescape"))
 
 
 def is_of_this_page(origin: str | None, host: str | None) -> bool:
     """Return whether a request does not come from another site's page. Only browsers send an origin."""
-    return origin is None or (host is not None and urlsplit(origin).netloc == host)
+    if origin is None:
+        return True
+    try:
+        return host is not None and urlsplit(origin).netloc == host
+    except ValueError:  # no address: a bracket without its other
+        return False
 
 
 def is_of_known_host(host: str | None, names: Collection[str]) -> bool:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import socket
+from urllib.parse import quote
 
 import pytest
+from kit.command import run_command
 from kit.patience import PATIENCE
 
 pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
+import uvicorn
 from kit.server import Running, refusal
 
 
@@ -32,12 +36,44 @@ def test_a_token_is_asked_for() -> None:
         assert running.request("GET", "/health")[0] == 200
 
 
+def test_a_token_may_have_any_letters() -> None:
+    token = "schlüssel"
+    with Running(token=token) as running:
+        assert running.request("GET", f"/metrics?token={quote(token)}")[0] == 200
+        for header, status in ((token.encode(), 200), (b"schl\xfcssel", 401), (b"schlussel", 401)):
+            with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+                head = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+                client.sendall(head + b"Authorization: Bearer " + header + b"\r\n\r\n")
+                assert client.makefile("rb").readline().split()[1] == str(status).encode()
+
+
+@pytest.mark.parametrize(
+    ("words", "variable"),
+    [(["--token", ""], None), ([], ""), ([], "secret\n"), (["--token", " secret"], None)],
+)
+def test_a_token_that_admits_all_or_nobody_is_refused(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], variable: str | None
+) -> None:
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    if variable is not None:
+        monkeypatch.setenv("AUDIOTOOL_TOKEN", variable)
+    done = run_command("serve", "--port", "0", "--model", "denoise-tiny-16k", *words)
+    assert done.exit_code == 2
+    assert "AUDIOTOOL_TOKEN" in done.stderr
+
+
 def test_other_sites_pages_are_refused(server: Running) -> None:
     with server.stream(origin="http://evil.example") as stream:
         assert refusal(stream)[0] == 1008
     with server.stream(origin=f"http://127.0.0.1:{server.port}") as stream:
         assert json.loads(stream.recv(PATIENCE))["type"] == "hello"
     assert server.request("POST", "/v1/denoise", b"x", Origin="http://evil.example")[0] == 403
+
+
+def test_an_origin_that_is_no_address_is_refused(server: Running) -> None:
+    with server.stream(origin="http://[::1") as stream:
+        assert refusal(stream) == (1008, "requests of other sites' pages are not taken")
+    assert server.request("POST", "/v1/denoise", b"x", Origin="http://[::1")[0] == 403
 
 
 def upgrade(server: Running, host: str, path: str = "/v1/stream") -> tuple[int, bytes]:
