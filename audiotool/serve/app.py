@@ -192,8 +192,15 @@ class Server:
     async def _health(self, request: Request) -> Response:
         service = self.service
         status, code = ("stopping", UNAVAILABLE) if service.stopping else ("ok", 200)
-        found = {"status": status, "task": service.pipeline.task, "version": __version__}
-        return JSONResponse({**found, "streams": len(service.calls), "capacity": service.capacity}, code)
+        found = {
+            "status": status,
+            "task": service.pipeline.task,
+            "version": __version__,
+            "streams": len(service.calls),
+            "places_taken": service.places_taken,
+            "capacity": service.capacity,
+        }
+        return JSONResponse(found, code)
 
     async def _metrics(self, request: Request) -> Response:
         if not self._is_admitted(request):

@@ -12,6 +12,7 @@ def metrics_text(service: Service) -> str:
     counters = service.counters
     rows = [
         ("streams", "gauge", "Streams now.", len(service.calls)),
+        ("places_taken", "gauge", "Places that streams take, one a channel.", service.places_taken),
         ("capacity", "gauge", "Places for streams.", service.capacity),
         ("streams_total", "counter", "Streams that began.", counters.streams),
         ("refused_total", "counter", "Streams and files without a place.", counters.refused),

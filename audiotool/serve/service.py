@@ -209,6 +209,11 @@ class Service:
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def places_taken(self) -> int:
+        """Number of places of the capacity that streams take: one each, or one a channel, see `Streams`."""
+        return self.capacity - self.streams.free
+
     @contextlib.asynccontextmanager
     async def running(self) -> Any:
         """Return a context in which the streams are stepped."""

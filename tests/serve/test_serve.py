@@ -199,6 +199,15 @@ def test_health_has_the_number_of_streams(server: Running) -> None:
     assert (found["status"], found["streams"], found["capacity"]) == ("ok", 1, 4)
 
 
+def test_load_is_counted_in_places_as_the_capacity_is(server: Running) -> None:
+    with server.stream("?channels=3") as stream:
+        stream.recv(PATIENCE)
+        found = json.loads(server.request("GET", "/health")[1])
+        metrics = server.request("GET", "/metrics")[1].decode()
+    assert (found["streams"], found["places_taken"], found["capacity"]) == (1, 3, 4)
+    assert "\naudiotool_places_taken 3\n" in metrics
+
+
 def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
