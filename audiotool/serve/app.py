@@ -7,8 +7,8 @@
 A stream begins with the server's message {"type": "hello", ...}, which announces its latency. Then the client
 sends samples and receives samples, as binary messages. It may send {"type": "settings", "mix": ...,
 "max_attenuation": ...} at any time. After the client's {"type": "end"} the server sends the tail and {"type":
-"bye", ...} with statistics; a server that stops does so by itself. No value from a client is used as a path
-or name on the server.
+"bye", ...} with statistics; a server that stops does so by itself, and each one where no message has come for
+too long. No value from a client is used as a path or name on the server.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from audiotool.serve.requests import (
     reason,
     settings_of,
 )
-from audiotool.serve.service import Call, Service
+from audiotool.serve.service import CLIENT_ENDED, STOPS, Call, Service
 from audiotool.serve.sessions import (
     BAD_DATA,
     CLIENT_LEFT,
@@ -344,7 +344,7 @@ class Server:
         tasks = [
             asyncio.create_task(self._receive(socket, call, since)),
             sending,
-            asyncio.create_task(self._watch(since)),
+            asyncio.create_task(self._watch(call, since)),
         ]
         try:
             running = set(tasks)
@@ -361,20 +361,20 @@ class Server:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _watch(self, since: _Since) -> NoReturn:
-        """Watch the limits of time of a stream.
+    async def _watch(self, call: Call, since: _Since) -> NoReturn:
+        """Watch the limits of time of a stream, and end its input if the client sends nothing for too long.
 
         They are checked once a second, which costs less than a timer for each message.
 
         Raises:
-            Refused: the client has sent nothing, or has read nothing, for too long.
+            Refused: the client has read nothing for too long.
         """
         limits, loop = self.limits, asyncio.get_running_loop()
         while True:
             await asyncio.sleep(min(1.0, limits.idle_seconds / 4, limits.stall_seconds / 4))
             now = loop.time()
             if since.receiving is not None and now - since.receiving > limits.idle_seconds:
-                raise Refused(GOING_AWAY, f"nothing came for {limits.idle_seconds:g} s")
+                self.service.end(call, f"nothing came for {limits.idle_seconds:g} s")
             if since.sending is not None and now - since.sending > limits.stall_seconds:
                 raise Refused(POLICY, "what was sent was not read")
 
@@ -419,7 +419,11 @@ class Server:
         return False
 
     async def _send(self, socket: WebSocket, call: Call, since: _Since) -> None:
-        """Send output as it is ready, and at the end the statistics."""
+        """Send output as it is ready, and at the end the statistics.
+
+        Raises:
+            Refused: the stream cannot continue, or a limit has ended it.
+        """
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -444,10 +448,12 @@ class Server:
         }
         since.sending = loop.time()
         await socket.send_text(json.dumps(bye))
-        if call.stopped:
+        if call.end == CLIENT_ENDED:
+            await socket.close(NORMAL)
+        elif call.end == STOPS:
             await socket.close(GOING_AWAY, call.end)
         else:
-            await socket.close(NORMAL)
+            raise Refused(GOING_AWAY, call.end)  # a limit, which is counted
 
 
 class _KnownHosts:

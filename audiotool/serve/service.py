@@ -81,7 +81,7 @@ class Call:
         samples_in, samples_out: number of samples so far, of each channel.
         limited: number of output samples limited to full scale.
         failure: reason why the stream cannot continue; None if it can.
-        stopped: whether the server's stop has ended the input, not the client.
+        end: why the input has ended; "" if it has not.
     """
 
     stream: SharedStream
@@ -92,7 +92,7 @@ class Call:
     samples_out: int = 0
     limited: int = 0
     failure: str | None = None
-    stopped: bool = False
+    end: str = ""
     _inbound: deque[bytes | Settings] = field(default_factory=deque)
     _outbound: deque[bytes] = field(default_factory=deque)
     _incomplete: bytes = b""
@@ -101,11 +101,6 @@ class Call:
     _ending: bool = False
     _ended: bool = False
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def end(self) -> str:
-        """Why the input has ended, once it has."""
-        return STOPS if self.stopped else CLIENT_ENDED
 
     @property
     def incomplete_bytes(self) -> int:
@@ -237,7 +232,7 @@ class Service:
         self.calls.add(call)
         self.counters.streams += 1
         if self.stopping:
-            self._stop(call)
+            self.end(call, STOPS)
         return call
 
     async def close(self, call: Call) -> None:
@@ -265,21 +260,21 @@ class Service:
         call.settings = settings
         self._wake.set()
 
-    def end(self, call: Call) -> None:
-        """End a stream's input. The rest is processed, and then `Call.next` returns None."""
-        call._ending = True
-        self._wake.set()
+    def end(self, call: Call, why: str = CLIENT_ENDED) -> None:
+        """End a stream's input, unless it has ended. The rest is processed, then `Call.next` returns None.
+
+        Args:
+            why: reason, for the client.
+        """
+        if not call._ending:
+            call._ending, call.end = True, why
+            self._wake.set()
 
     def stop(self) -> None:
         """End the input of all streams, also of those that are just beginning."""
         self.stopping = True
         for call in self.calls:
-            self._stop(call)
-
-    def _stop(self, call: Call) -> None:
-        if not call._ending:
-            call.stopped = True
-            self.end(call)
+            self.end(call, STOPS)
 
     def resume(self, call: Call) -> None:
         """Continue a stream whose client has read its output."""

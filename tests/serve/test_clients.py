@@ -217,6 +217,15 @@ def test_requests_and_streams_last_longer_than_the_time_for_a_request(
         assert json.loads(hello)["type"] == "hello"
 
 
-def test_a_silent_client_is_closed_after_a_while() -> None:
+def test_a_silent_client_gets_its_tail_after_a_while() -> None:
+    why = "nothing came for 0.3 s"
     with Running(limits=Limits(idle_seconds=0.3)) as running, running.stream() as stream:
-        assert refusal(stream) == (1001, "nothing came for 0.3 s")
+        stream.recv(PATIENCE)
+        stream.send(pcm(0.2).tobytes())
+        audio = b""
+        while isinstance(message := stream.recv(PATIENCE), bytes):
+            audio += message
+        bye = json.loads(message)
+        assert (len(audio), bye["samples_out"], bye["reason"]) == (2 * 3200, 3200, why)
+        assert refusal(stream) == (1001, why)
+        wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])
