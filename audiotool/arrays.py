@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +36,24 @@ ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
 """Type variable of the caller's kind of array, which is also returned."""
 
 
+class NotFinite(NamedTuple):
+    """A sample that is NaN or infinite: its channel, its place and its value."""
+
+    channel: int
+    at: int
+    value: float
+
+
+def first_not_finite(block: Block) -> NotFinite | None:
+    """Return the earliest sample of (channels, time) that is NaN or infinite; None if all are finite."""
+    finite = np.isfinite(block)
+    if finite.all():
+        return None
+    at = int(np.argmin(finite.all(axis=0)))
+    channel = int(np.argmin(finite[:, at]))
+    return NotFinite(channel, at, float(block[channel, at]))
+
+
 class UserArray(Generic[ArrayT]):
     """Convert a user's array to (channels, time) float32, and results back.
 
@@ -56,11 +74,10 @@ class UserArray(Generic[ArrayT]):
         self.waveform: Any = waveform
         self.flat = values.ndim == 1
         self.dtype = values.dtype
-        finite = np.isfinite(self.block)
-        if not finite.all():
-            channel, at = np.argwhere(~finite)[0]
+        found = first_not_finite(self.block)
+        if found is not None:
             raise InputError(
-                f"the waveform holds {self.block[channel, at]} at sample {at} of channel {channel + 1}"
+                f"the waveform holds {found.value} at sample {found.at} of channel {found.channel + 1}"
             )
 
     def restore(self, stems: NDArray[np.float32]) -> ArrayT:

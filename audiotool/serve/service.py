@@ -20,8 +20,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from audiotool.arrays import Block, first_not_finite
 from audiotool.audio.raw import Raw
-from audiotool.errors import AudiotoolError, StreamError
+from audiotool.errors import AudiotoolError, InputError, StreamError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.session import Settings
 from audiotool.streaming.streams import FullError, SharedStream
@@ -333,10 +334,7 @@ class Service:
             with self._failing(call):
                 if settings is not None:
                     call.stream.settings = settings
-                block = call.raw.decode(data).T
-                call.stream.push(block)
-                call.samples_in += block.shape[1]
-                self.counters.audio_seconds += block.shape[1] / call.stream.session.sample_rate
+                self._push(call, call.raw.decode(data).T)
         try:
             while self.streams.step():
                 pass
@@ -345,14 +343,32 @@ class Service:
             for call, *_ in work:
                 if call.failure is None:
                     call.failure = f"internal error: {type(error).__name__}"
-        return [b"" if call.failure is not None else self._pulled(call, ends) for call, *_, ends in work]
+        return [self._pulled(call, ends) for call, *_, ends in work]
+
+    def _push(self, call: Call, block: Block) -> None:
+        """Push (channels, time), up to the first sample that is not finite.
+
+        Raises:
+            InputError: there is one.
+        """
+        found = first_not_finite(block)
+        sound = block if found is None else block[:, : found.at]
+        call.stream.push(sound)
+        call.samples_in += sound.shape[1]
+        self.counters.audio_seconds += sound.shape[1] / call.raw.rate
+        if found is not None:
+            seconds = call.samples_in / call.raw.rate
+            raise InputError(
+                f"the stream holds {found.value} at sample {call.samples_in} of channel {found.channel + 1},"
+                f" {seconds:.3f} s from its beginning"
+            )
 
     def _pulled(self, call: Call, ends: bool) -> bytes:
-        """Return the output of a stream that is ready, with its tail where it ends."""
+        """Return the output of a stream that is ready, with its tail where it ends and has not failed."""
         answer = b""
         with self._failing(call):
             answer = self._answer(call, call.stream.pull())
-            if ends:
+            if ends and call.failure is None:
                 answer += self._answer(call, call.stream.flush())
                 call._ended = True
         return answer
@@ -365,11 +381,11 @@ class Service:
 
     @contextlib.contextmanager
     def _failing(self, call: Call) -> Any:
-        """Turn an exception into the failure of this stream alone."""
+        """Turn an exception into the failure of this stream alone; its first failure counts."""
         try:
             yield
         except AudiotoolError as error:
-            call.failure = str(error)
+            call.failure = call.failure or str(error)
         except Exception as error:
             log.exception("a stream failed")
-            call.failure = f"internal error: {type(error).__name__}"
+            call.failure = call.failure or f"internal error: {type(error).__name__}"

@@ -229,3 +229,22 @@ def test_a_silent_client_gets_its_tail_after_a_while() -> None:
         assert (len(audio), bye["samples_out"], bye["reason"]) == (2 * 3200, 3200, why)
         assert refusal(stream) == (1001, why)
         wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])
+
+
+@pytest.mark.parametrize("size", [1000, 5120, 64000])
+def test_a_sample_that_is_no_number_is_told_by_its_place_in_the_stream(server: Running, size: int) -> None:
+    """And what was ready before it comes."""
+    x = np.zeros((20000, 2), "<f4")
+    x[12000, 1] = np.nan
+    with server.stream("?format=f32le&channels=2") as stream:
+        latency = json.loads(stream.recv(PATIENCE))["latency_samples"]
+        audio = b""
+        with contextlib.suppress(ConnectionClosed):
+            for n in range(0, 8 * len(x), size):
+                stream.send(x.tobytes()[n : n + size])
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                audio += stream.recv(PATIENCE)  # type: ignore[operator]
+        found = refusal(stream)
+    assert found == (1007, "the stream holds nan at sample 12000 of channel 2, 0.750 s from its beginning")
+    assert 12000 - latency <= len(audio) / 8 <= 12000
