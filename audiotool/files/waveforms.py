@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -112,7 +113,7 @@ def process_file(
         warnings=(
             *reader.warnings,
             *opened.remarks,
-            *_remarks(writers, info, session.output_rate),
+            *remarks_on(writers, info, session.output_rate),
         ),
     )
 
@@ -134,16 +135,11 @@ def _open_writers(
         raise InputError("a residual needs an output of the input's sample rate")
     if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in goal.places):
         raise InputError("the video of a pipe cannot be copied: name the file, or end the output in .m4a")
-    extras = reader.extras.after(rate == info.sample_rate, channels == info.channels)
-    wanted = OutputFormat(
-        rate,
-        channels,
-        preferred_subtype(info.subtype, info.sample_rate, rate),
+    wanted = replace(
+        format_like(reader, rate, channels),
         asked_format=goal.format,
         asked_subtype=goal.subtype,
         frames=frames,
-        tags=reader.tags,
-        extras=extras,
         bitrate=goal.bitrate,
         video=reader.video,
     )
@@ -153,7 +149,20 @@ def _open_writers(
     return writers
 
 
-def _remarks(writers: list[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
+def format_like(reader: AudioReader, rate: int, channels: int) -> OutputFormat:
+    """Return the format of an output of the rate in Hz that keeps what it can of an input, which is open:
+    sample format, tags and extras."""
+    info = reader.info
+    return OutputFormat(
+        rate,
+        channels,
+        preferred_subtype(info.subtype, info.sample_rate, rate),
+        tags=reader.tags,
+        extras=reader.extras.after(rate == info.sample_rate, channels == info.channels),
+    )
+
+
+def remarks_on(writers: Sequence[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
     """Yield in a line each what the outputs, of a stream of the rate in Hz, have not of the input."""
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
     if names:

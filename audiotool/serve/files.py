@@ -8,16 +8,18 @@ import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
-from audiotool.audio.writer import OutputFormat
+from audiotool.audio.writer import Writer
 from audiotool.errors import InputError
+from audiotool.files.waveforms import format_like, remarks_on
 from audiotool.pipeline import Pipeline
-from audiotool.serve.requests import MOST_CHANNELS
+from audiotool.serve.requests import MOST_CHANNELS, check_rate
 from audiotool.streaming.session import Settings
 
 PLACES = 4
@@ -37,7 +39,7 @@ class Processed(NamedTuple):
     Args:
         wav: the WAV file.
         sample_rate, channels, frames: of the recording that came; `frames` is samples of each channel.
-        warnings: remarks on the recording that came, for the client.
+        warnings: what is wrong with the recording that came, and what the WAV has not of it, for the client.
     """
 
     wav: bytes
@@ -88,7 +90,8 @@ class Files:
         Returns:
             It, as a WAV file of the recording's sample rate (but see `Settings.widens`), channels and length.
         Raises:
-            InputError: the body is no recording, is damaged or too long, or has too many channels.
+            InputError: the body is no recording, is damaged or too long, or has too many channels or a rate
+                that streams do not have either (`check_rate`).
         """
         loop, unwanted = asyncio.get_running_loop(), threading.Event()
         try:
@@ -106,6 +109,7 @@ class Files:
             if info.channels > MOST_CHANNELS:
                 raise InputError(f"a recording has at most {MOST_CHANNELS} channels here")
             chosen = self._pipeline.at(info.sample_rate)
+            check_rate(info.sample_rate, chosen.sample_rate)
             counted = info.channels * max(1.0, chosen.sample_rate / info.sample_rate)
             for block in reader.blocks(BLOCK_FRAMES):
                 go_on()
@@ -118,11 +122,21 @@ class Files:
                         f" own rate and at the model's {chosen.sample_rate} Hz"
                     )
                 blocks.append(block.T)
-        one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
-        cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate, go_on)
-        rate = one.output_rate(info.sample_rate)
-        memory = io.BytesIO()
-        wanted = OutputFormat(rate, len(cleaned), info.subtype, frames=cleaned.shape[1])
-        with PipeWriter(wanted, stdout=memory) as writer:
-            writer.write(cleaned.T)
-        return Processed(memory.getvalue(), info.sample_rate, info.channels, frames, tuple(reader.warnings))
+            one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
+            cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate, go_on)
+            rate = one.output_rate(info.sample_rate)
+            wanted = replace(format_like(reader, rate, len(cleaned)), frames=cleaned.shape[1])
+            memory = io.BytesIO()
+            with PipeWriter(wanted, stdout=memory) as writer:
+                writer.write(cleaned.T)
+        warnings = (*reader.warnings, *remarks_on([writer], info, rate), *_limited(writer))
+        return Processed(memory.getvalue(), info.sample_rate, info.channels, frames, warnings)
+
+
+def _limited(writer: Writer) -> Iterator[str]:
+    """Yield how many samples have been limited, if any."""
+    if writer.limited:
+        yield (
+            f"{writer.limited} samples beyond full scale were limited (peak {writer.peak:.3f}):"
+            " those of a recording in floating point are kept"
+        )

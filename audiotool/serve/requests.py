@@ -52,10 +52,10 @@ def raw_of(query: Mapping[str, str]) -> Raw:
 
 
 def check_rate(sample_rate: int, model_rate: int) -> None:
-    """Check that a stream's rate and the model's, in Hz, have a ratio of small numbers.
+    """Check that a client's rate and the model's, in Hz, have a ratio of small numbers.
 
     Raises:
-        InputError: they have not; the message has the nearest rate that is taken.
+        InputError: they have not; the message has the nearest rate that streams may have.
     """
     if _has_short_period(sample_rate, model_rate):
         return

@@ -76,6 +76,44 @@ def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.
             assert f"processed, {told}" in caplog.messages[-1]
 
 
+@pytest.mark.parametrize(("rate", "near"), [(191999, 192000), (44101, 44100), (16001, 16000)])
+def test_a_rate_that_takes_too_long_to_resample_is_refused(server: Running, rate: int, near: int) -> None:
+    memory = io.BytesIO()
+    soundfile.write(memory, speech_like(0.1, 16000).T, rate, format="WAV")
+    status, answer = server.request("POST", "/v1/denoise", memory.getvalue())
+    assert status == 400
+    assert f"take {near} Hz" in json.loads(answer)["error"]
+
+
+def test_samples_that_are_limited_are_told(server: Running) -> None:
+    """As the command does; samples of floating point are kept."""
+    x = 4 * speech_like(0.5, 16000)
+    for subtype, form, told in (
+        ("PCM_16", "FLAC", None),  # is limited before it comes
+        ("VORBIS", "OGG", "samples beyond full scale were limited"),
+        ("FLOAT", "WAV", None),
+    ):
+        memory = io.BytesIO()
+        soundfile.write(memory, x.T, 16000, format=form, subtype=subtype)
+        found = server.answer("POST", "/v1/denoise?mix=0", memory.getvalue())[0]
+        warned = found.getheader("Audiotool-Warnings")
+        assert warned is None if told is None else warned is not None and told in warned
+
+
+@pytest.mark.parametrize(("form", "kept"), [("WAV", ["artist", "title"]), ("FLAC", [])])
+def test_tags_are_kept_or_said_to_be_lost(server: Running, form: str, kept: list[str]) -> None:
+    memory = io.BytesIO()
+    with soundfile.SoundFile(memory, "w", 16000, 1, format=form) as file:
+        file.title, file.artist = "A talk", "Somebody"
+        file.write(speech_like(0.2, 16000)[0])
+    answer, body = server.answer("POST", "/v1/denoise", memory.getvalue())
+    warned = answer.getheader("Audiotool-Warnings")
+    with soundfile.SoundFile(io.BytesIO(body)) as found:
+        assert sorted(found.copy_metadata()) == kept
+    lost = "tags and chunks that the output does not keep: title, artist"
+    assert warned == (None if kept else lost)
+
+
 def test_invalid_files(server: Running) -> None:
     for body, status in ((b"", 400), (b"no audio at all", 400), (b"RIFF\0\0\0\0WAVE", 400)):
         found, answer = server.request("POST", "/v1/denoise", body)
