@@ -131,10 +131,11 @@ def serve(
     pipeline = _load(
         str(checkpoint) if checkpoint is not None else model or "denoise", device, engine, threads
     )
-    from audiotool.serve.app import Limits, Server
+    from audiotool.serve.app import Server
     from audiotool.serve.connections import Runner
     from audiotool.serve.listen import listen
     from audiotool.serve.service import Service
+    from audiotool.serve.sessions import Limits
 
     limits = Limits(idle, upload_bytes=upload * 1_000_000, upload_seconds=longest)
     listener = listen(host, port, limits.stall_seconds)

@@ -16,33 +16,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import time
-from collections.abc import AsyncIterator, Collection, Coroutine, Mapping
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audiotool.errors import AudiotoolError, InputError, StreamError
 from audiotool.serve.files import Files
 from audiotool.serve.metrics import metrics_text
+from audiotool.serve.middleware import KnownHosts, Lingering, error_response
 from audiotool.serve.requests import (
-    FILE_KEYS,
     STREAM_KEYS,
     check_keys,
     check_rate,
-    header_text,
     is_admitted,
-    is_of_known_host,
     is_of_this_page,
     raw_of,
     reason,
@@ -58,18 +54,16 @@ from audiotool.serve.sessions import (
     TOO_LONG,
     TRY_LATER,
     UNAVAILABLE,
-    LogEntry,
+    Limits,
     Refused,
     Sessions,
 )
+from audiotool.serve.uploads import Uploads
 from audiotool.streaming.streams import FullError
 from audiotool.version import __version__
 
-RETRY_SECONDS = 10
-"""Time after which a file that finds no place may come again: that of a file of 600 s."""
-
-WARNINGS = "Audiotool-Warnings"
-"""Header of an answer to a file: what the reader warns of, such as a truncated recording."""
+UNTAKEN = {TOO_LONG: "a frame is too long", BAD_DATA: "a text is not UTF-8"}
+"""Code with which uvicorn closes a stream by itself -> why."""
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -84,28 +78,6 @@ SAFE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of each client.
-
-    Args:
-        idle_seconds: longest time without a message; then the stream ends.
-        stall_seconds: longest time in which a client reads nothing, or sends nothing of a file.
-        upload_bytes: greatest size of a file in bytes.
-        upload_seconds: greatest length of a file in seconds of audio.
-        arrival_seconds: longest time until a file has arrived.
-    """
-
-    idle_seconds: float = 60.0
-    stall_seconds: float = 20.0
-    upload_bytes: int = 64_000_000
-    upload_seconds: float = 600.0
-    arrival_seconds: float = 300.0
 
 
 @dataclass
@@ -149,6 +121,7 @@ class Server:
     def app(self) -> Starlette:
         """Return the application for an ASGI server."""
         task = self.service.pipeline.task
+        uploads = Uploads(self.service, self.sessions, self._files, self.limits, self._token)
 
         @contextlib.asynccontextmanager
         async def lifespan(app: Starlette) -> AsyncIterator[None]:
@@ -159,12 +132,12 @@ class Server:
         return Starlette(
             lifespan=lifespan,
             exception_handlers={HTTPException: self._misdirected},
-            middleware=[Middleware(_KnownHosts, names=self._hosts)],
+            middleware=[Middleware(Lingering), Middleware(KnownHosts, names=self._hosts)],
             routes=[
                 *(Route(path, self._page) for path in PAGES),
                 Route("/health", self._health),
                 Route("/metrics", self._metrics),
-                Route(f"/v1/{task}", self._file, methods=["POST"]),
+                Route(f"/v1/{task}", uploads, methods=["POST"]),
                 WebSocketRoute("/v1/stream", self._stream),
                 WebSocketRoute("/{path:path}", self._misdirected_stream),
             ],
@@ -178,11 +151,11 @@ class Server:
     async def _misdirected(self, request: Request, error: Exception) -> Response:
         """Answer a request for another address, or with another method, with the right ones."""
         assert isinstance(error, HTTPException)
-        return _error(error.status_code, f"{error.detail}: {self._addresses}", error.headers)
+        return error_response(error.status_code, f"{error.detail}: {self._addresses}", error.headers)
 
     async def _misdirected_stream(self, socket: WebSocket) -> None:
         """Answer a WebSocket to another address as a request, before it is open."""
-        await socket.send_denial_response(_error(404, f"Not Found: {self._addresses}"))
+        await socket.send_denial_response(error_response(404, f"Not Found: {self._addresses}"))
 
     @property
     def _addresses(self) -> str:
@@ -203,82 +176,9 @@ class Server:
         return JSONResponse(found, code)
 
     async def _metrics(self, request: Request) -> Response:
-        if not self._is_admitted(request):
-            return _error(401, "this server asks for a token")
+        if not is_admitted(self._token, request.headers, request.query_params):
+            return error_response(401, "this server asks for a token")
         return PlainTextResponse(metrics_text(self.service), media_type="text/plain; version=0.0.4")
-
-    def _is_admitted(self, request: Request | WebSocket) -> bool:
-        return is_admitted(
-            self._token, request.headers.get("authorization"), request.query_params.get("token")
-        )
-
-    async def _file(self, request: Request) -> Response:
-        """Answer a recording in the body with a WAV."""
-        try:
-            with self.sessions.entry("file", UNAVAILABLE) as entry:
-                try:
-                    return await self._answer(request, entry)
-                except AudiotoolError as error:
-                    raise Refused(400, error) from error
-        except Refused as refused:
-            return _error(refused.code, str(refused))
-
-    async def _answer(self, request: Request, entry: LogEntry) -> Response:
-        """Return the WAV.
-
-        Raises:
-            Refused, AudiotoolError: the request, or its recording, is not taken.
-        """
-        if not self._is_admitted(request):
-            raise Refused(401, "this server asks for a token")
-        if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
-            raise Refused(403, "requests of other sites' pages are not taken")
-        if request.headers.get("content-type", "").lower().startswith("multipart/"):
-            raise Refused(415, "a form is not taken: send the recording itself as the body")
-        check_keys(request.query_params, FILE_KEYS)
-        settings = settings_of(request.query_params, self.service.pipeline.settings)
-        if not self._files.has_room:
-            raise Refused(UNAVAILABLE, "all places for files are taken: try again later")
-        entry.begun = True
-        try:
-            with self._files.place():
-                body = await self._body(request)
-                done = await _while_connected(request, self._files.process(body, settings))
-        except ClientDisconnect:
-            entry.end = CLIENT_LEFT
-            return _error(400, CLIENT_LEFT)  # the answer reaches nobody
-        entry.came(done.sample_rate, done.channels, done.frames)
-        warned = "; ".join(done.warnings)
-        entry.end = f"processed, {warned}" if warned else "processed"
-        self.service.counters.files += 1
-        headers = {WARNINGS: header_text(warned)} if warned else {}
-        return Response(done.wav, media_type="audio/wav", headers=headers)
-
-    async def _body(self, request: Request) -> bytes:
-        """Return a request's body.
-
-        Raises:
-            Refused: it arrives too slowly, or is too long.
-            InputError: it is empty.
-            ClientDisconnect: the client closed the connection before the end.
-        """
-        limits, parts, size = self.limits, list[bytes](), 0
-        end = time.monotonic() + limits.arrival_seconds
-        stream = request.stream().__aiter__()
-        with contextlib.suppress(StopAsyncIteration):
-            while True:
-                patience = min(limits.stall_seconds, end - time.monotonic())
-                try:
-                    part = await asyncio.wait_for(stream.__anext__(), patience)
-                except asyncio.TimeoutError:
-                    raise Refused(408, "the recording does not come, or too slowly") from None
-                size += len(part)
-                if size > limits.upload_bytes:
-                    raise Refused(413, f"a recording has at most {limits.upload_bytes} bytes here")
-                parts.append(part)
-        if not size:
-            raise InputError("the request has no body: send a recording in it")
-        return b"".join(parts)
 
     async def _stream(self, socket: WebSocket) -> None:
         """Serve one stream, from its hello to its bye."""
@@ -293,7 +193,7 @@ class Server:
                     entry.end = call.end
                 except (WebSocketDisconnect, RuntimeError, OSError):
                     # starlette raises RuntimeError for a message after that
-                    await _check_length(socket)
+                    await _check_frames(socket)
                     entry.end = CLIENT_LEFT
                 finally:
                     entry.came(call.raw.rate, call.raw.channels, call.samples_in)
@@ -311,7 +211,7 @@ class Server:
         """
         if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
             raise Refused(POLICY, "requests of other sites' pages are not taken")
-        if not self._is_admitted(socket):
+        if not is_admitted(self._token, socket.headers, socket.query_params):
             raise Refused(POLICY, "this server asks for a token")
         pipeline, query = self.service.pipeline, socket.query_params
         try:
@@ -456,61 +356,22 @@ class Server:
             raise Refused(GOING_AWAY, call.end)  # a limit, which is counted
 
 
-class _KnownHosts:
-    """Middleware that refuses requests whose `Host` is not a name of this server."""
-
-    def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
-        self._app = app
-        self._names = names
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or is_of_known_host(Headers(scope=scope).get("host"), self._names):
-            await self._app(scope, receive, send)
-        else:
-            refusal = _error(421, "this server is not known by that name: start it with --allow-host NAME")
-            await refusal(scope, receive, send)
-
-
-async def _while_connected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
-    """Return the result of work, which is cancelled if the client closes the connection before.
-
-    Args:
-        request: whose body has been read.
-    Raises:
-        ClientDisconnect: the client closed the connection.
-    """
-    done, watch = asyncio.create_task(work), asyncio.create_task(_until_disconnected(request))
-    try:
-        await asyncio.wait((done, watch), return_when=asyncio.FIRST_COMPLETED)
-        if not done.done():
-            raise ClientDisconnect
-        return done.result()
-    finally:
-        for task in (done, watch):
-            task.cancel()
-        await asyncio.gather(done, watch, return_exceptions=True)
-
-
-async def _until_disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
-
-
 def _check_code(disconnect: Message) -> None:
     """Check that it is not uvicorn that has closed a stream.
 
     Raises:
-        Refused: it is, because of a frame that was too long.
+        Refused: it is, because of a frame that it does not take.
     """
-    if disconnect.get("code") == TOO_LONG:
-        raise Refused(TOO_LONG, "a frame is too long")
+    code = disconnect.get("code")
+    if code in UNTAKEN:
+        raise Refused(code, UNTAKEN[code])
 
 
-async def _check_length(socket: WebSocket) -> None:
-    """Check, where a message could not be sent, that no frame was too long.
+async def _check_frames(socket: WebSocket) -> None:
+    """Check, where a message could not be sent, that uvicorn has taken all frames.
 
     Raises:
-        Refused: one was. Its disconnect lies behind the messages that nobody has received.
+        Refused: it has not. Its disconnect lies behind the messages that nobody has received.
     """
     with contextlib.suppress(RuntimeError, asyncio.TimeoutError):  # it has been received, or is not there
         while (message := await asyncio.wait_for(socket.receive(), 1.0))["type"] != "websocket.disconnect":
@@ -521,9 +382,3 @@ async def _check_length(socket: WebSocket) -> None:
 async def _close(socket: WebSocket, code: int, message: str) -> None:
     with contextlib.suppress(RuntimeError, OSError, WebSocketDisconnect, asyncio.TimeoutError):
         await asyncio.wait_for(socket.close(code, reason(message)), 5.0)
-
-
-def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    if status == UNAVAILABLE:
-        headers = {**(headers or {}), "Retry-After": str(RETRY_SECONDS)}
-    return JSONResponse({"error": message}, status, headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -24,6 +25,16 @@ HANDSHAKE_SECONDS = 5.0
 FLUSH_SECONDS = 20
 """Longest time for which a server that stops waits until its last answers have been read. The system drops a
 client that reads nothing for so long (`Limits.stall_seconds`)."""
+
+
+NO_ERRORS = (
+    "Invalid UTF-8 sequence received from client.",
+    "ASGI callable returned without completing handshake.",
+    "ASGI callable returned without completing response.",
+)
+"""What uvicorn logs as errors and is none of the server's: a client's text that is not UTF-8, the refusal of
+a stream before it is open, an answer that is cut because it is not read. `Sessions` logs the first and the
+last."""
 
 
 class Runner(uvicorn.Server):
@@ -65,7 +76,7 @@ def _configuration(server: Server) -> uvicorn.Config:
     The server sends no pings. While a client is held back nothing is read from it, so that its answers would
     wait behind its own audio. Dead clients are found by `Limits`, and by the system (`listen`).
     """
-    return uvicorn.Config(
+    configuration = uvicorn.Config(
         server.app(),
         http=_Connection,
         log_level="warning",
@@ -76,6 +87,12 @@ def _configuration(server: Server) -> uvicorn.Config:
         timeout_graceful_shutdown=FLUSH_SECONDS,
         server_header=False,
     )
+    logging.getLogger("uvicorn.error").addFilter(_is_of_the_server)
+    return configuration
+
+
+def _is_of_the_server(record: logging.LogRecord) -> bool:
+    return record.msg not in NO_ERRORS
 
 
 class _Connection(H11Protocol):

@@ -113,18 +113,18 @@ def whole(query: Mapping[str, str], key: str, default: int, least: int, most: in
     return int(text)
 
 
-def is_admitted(token: str | None, header: str | None, query: str | None) -> bool:
+def is_admitted(token: str | None, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
     """Return whether a request has the server's token.
 
     Args:
         token: of the server; None admits all requests.
-        header: value of `Authorization`, "Bearer TOKEN"; its bytes read as Latin-1, as servers read headers.
-        query: value of the parameter `token`, used where the header has no token.
+        headers: of it, with "authorization": "Bearer TOKEN"; their bytes read as Latin-1, as servers do.
+        query: parameters of it, with `token`, which is used where the header has none.
     """
     if token is None:
         return True
-    scheme, _, given = (header or "").partition(" ")
-    sent = given.encode("latin-1") if scheme.lower() == "bearer" else (query or "").encode()
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    sent = given.encode("latin-1") if scheme.lower() == "bearer" else query.get("token", "").encode()
     return hmac.compare_digest(sent, token.encode(errors="surrogateescape"))
 
 

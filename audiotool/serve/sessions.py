@@ -33,6 +33,25 @@ CUT_SECONDS = 6.0
 """Longest time until those that take longer have been told so. A closing frame takes up to five."""
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Limits of each client.
+
+    Args:
+        idle_seconds: longest time without a message; then the stream ends.
+        stall_seconds: longest time in which a client reads nothing, or sends nothing of a file.
+        upload_bytes: greatest size of a file in bytes.
+        upload_seconds: greatest length of a file in seconds of audio.
+        arrival_seconds: longest time until a file has arrived, and until its answer has.
+    """
+
+    idle_seconds: float = 60.0
+    stall_seconds: float = 20.0
+    upload_bytes: int = 64_000_000
+    upload_seconds: float = 600.0
+    arrival_seconds: float = 300.0
+
+
 class Refused(Exception):
     """A stream or a file is refused, or is ended early.
 

@@ -20,10 +20,11 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import audiotool
-from audiotool.serve.app import Limits, Server
+from audiotool.serve.app import Server
 from audiotool.serve.connections import Runner
 from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
+from audiotool.serve.sessions import Limits
 from kit.audio import speech_like
 from kit.patience import PATIENCE, wait_until
 

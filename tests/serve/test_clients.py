@@ -19,12 +19,13 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 import uvicorn
-from kit.server import Running, drops_connections, pcm, refusal
-from websockets.exceptions import ConnectionClosed
+from kit.server import Running, drops_connections, pcm, refusal, serving
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import connect
 
 from audiotool.serve import connections
-from audiotool.serve.app import Limits
 from audiotool.serve.service import Call, Service
+from audiotool.serve.sessions import Limits
 
 
 @pytest.mark.parametrize(
@@ -248,3 +249,18 @@ def test_a_sample_that_is_no_number_is_told_by_its_place_in_the_stream(server: R
         found = refusal(stream)
     assert found == (1007, "the stream holds nan at sample 12000 of channel 2, 0.750 s from its beginning")
     assert 12000 - latency <= len(audio) / 8 <= 12000
+
+
+def test_faults_of_clients_are_no_errors_of_the_server() -> None:
+    with serving() as (process, port):
+        assert process.stderr is not None
+        with connect(f"ws://127.0.0.1:{port}/v1/stream", open_timeout=PATIENCE) as stream:
+            stream.recv(PATIENCE)
+            stream.socket.sendall(bytes((0x81, 0x82)) + bytes(4) + b"\xff\xfe")
+            assert refusal(stream)[0] == 1007
+        with pytest.raises(InvalidStatus, match="404"):
+            connect(f"ws://127.0.0.1:{port}/nowhere", open_timeout=PATIENCE)
+        process.terminate()
+        process.wait(PATIENCE)
+        lines = process.stderr.read().splitlines()
+    assert lines == ["audiotool: stream, 16000 Hz, 1 channel, 0.0 s: a text is not UTF-8 (1007)"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import io
 import json
 import select
@@ -25,8 +26,9 @@ pytest.importorskip("websockets")
 from kit.server import Running, drops_connections
 
 from audiotool.serve import files
-from audiotool.serve.app import Limits, Server
+from audiotool.serve.app import Server
 from audiotool.serve.service import Service
+from audiotool.serve.sessions import Limits
 
 
 @drops_connections
@@ -61,6 +63,10 @@ def test_a_file(server: Running, form: str, subtype: str) -> None:
     np.testing.assert_allclose(found.T, expected, atol=1e-4)
 
 
+def is_last_line(caplog: pytest.LogCaptureFixture, end: str) -> bool:
+    return caplog.messages[-1].endswith(end)
+
+
 def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.LogCaptureFixture) -> None:
     memory = io.BytesIO()
     soundfile.write(memory, speech_like(0.5, 16000).T, 16000, format="WAV")
@@ -73,7 +79,64 @@ def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.
         else:
             assert told is not None
             assert warning in told
-            assert f"processed, {told}" in caplog.messages[-1]
+            wait_until(functools.partial(is_last_line, caplog, f"processed, {told}"))
+
+
+def test_a_recording_keeps_its_place_until_its_answer_has_been_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def process(*_: Any) -> files.Processed:
+        return files.Processed(bytes(20_000_000), 16000, 1, 1)
+
+    monkeypatch.setattr(files.Files, "process", process)
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
+    with Running(limits=Limits(arrival_seconds=PATIENCE)) as running, contextlib.ExitStack() as stack:
+        clients = []
+        for _ in range(files.PLACES):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE))
+            client.sendall(head)
+            assert client.recv(12) == b"HTTP/1.1 200"
+            clients.append(client)
+        assert running.request("POST", "/v1/denoise", b"x")[0] == 503
+        first = clients[0].makefile("rb")
+        assert len(first.read(20_000_000)) == 20_000_000  # with most of the head
+        wait_until(lambda: running.request("POST", "/v1/denoise", b"x")[0] == 200)
+        for client in clients:
+            client.close()
+
+
+def test_an_answer_that_is_read_too_slowly_is_cut(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def process(*_: Any) -> files.Processed:
+        return files.Processed(bytes(20_000_000), 16000, 1, 1)
+
+    monkeypatch.setattr(files.Files, "process", process)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
+    with Running(limits=Limits(arrival_seconds=2.0)) as running:
+        with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+            client.sendall(head)
+            wait_until(lambda: caplog.messages)
+            assert len(client.makefile("rb").read()) < 20_000_000
+        assert caplog.messages == ["file, 16000 Hz, 1 channel, 0.0 s: its answer was read too slowly (408)"]
+        assert b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1]
+
+
+def test_a_refusal_reaches_a_client_that_still_sends(server: Running) -> None:
+    """Also where the connection is closed after it, which with unread bytes would be reset."""
+    size = 8_000_000
+    for path, kind, status in (
+        ("/v1/denoise", "multipart/form-data", b"415"),
+        ("/v1/denoise?a=b", "audio/wav", b"400"),
+        ("/v1/vocode", "audio/wav", b"404"),
+    ):
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
+            head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: {kind}\r\n"
+            client.sendall(f"{head}Content-Length: {size}\r\n\r\n".encode() + bytes(size))
+            answer = client.makefile("rb").read()
+        assert answer.split()[1] == status
+        assert b'{"error":' in answer
 
 
 @pytest.mark.parametrize(("rate", "near"), [(191999, 192000), (44101, 44100), (16001, 16000)])

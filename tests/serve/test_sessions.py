@@ -27,7 +27,7 @@ from kit.server import Running
 from websockets.exceptions import ConnectionClosed
 
 from audiotool.serve import files
-from audiotool.serve.app import Limits
+from audiotool.serve.sessions import Limits
 
 
 @pytest.fixture
