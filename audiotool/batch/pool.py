@@ -13,6 +13,7 @@ import math
 import os
 import queue
 import signal
+import threading
 import time
 from collections import deque
 from collections.abc import Generator, Mapping, Sequence
@@ -28,7 +29,7 @@ from audiotool.batch.job import Job, clean_up
 from audiotool.batch.work import Outcome, Work, do, failed
 from audiotool.cores import affordable_workers, core_count
 from audiotool.errors import AudiotoolError
-from audiotool.signals import EndRequest, end, held_back, leave_to_parent
+from audiotool.signals import EndRequest, deferred, end, held_back, leave_to_parent
 
 if TYPE_CHECKING:
     from audiotool.batch.watch import Watcher
@@ -95,6 +96,9 @@ class Pool:
     def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
         """Yield the outcomes as the jobs end.
 
+        When it is interrupted, or fails, it stops the workers and yields the outcomes of the jobs that had
+        ended by then before it raises the error: their outputs are there.
+
         Raises:
             AudiotoolError: no worker can be started, or none can load the model.
         """
@@ -112,6 +116,13 @@ class Pool:
                 while self._ended:
                     yield self._ended.popleft()
             self._close()
+        except GeneratorExit:
+            raise
+        except BaseException:
+            self._stop()
+            while self._ended:
+                yield self._ended.popleft()
+            raise
         finally:
             self._stop()
 
@@ -128,14 +139,18 @@ class Pool:
 
     def _receive(self, worker: _Worker) -> None:
         try:
-            kind, *values = worker.pipe.recv()
+            with deferred():
+                # An interrupt would leave half of a message in the pipe, or lose the outcome in it.
+                kind, *values = worker.pipe.recv()
+                if kind == "finished":
+                    self._ended.append(values[0])
         except (EOFError, OSError):
             self._bury(worker)
             return
         if kind == "refused":
             raise values[0]
         if kind == "logged":
-            logging.getLogger(values[0].name).handle(values[0])
+            _log(values[0])
             return
         if kind == "advanced":
             self.watcher.advanced(self._jobs[worker.jobs[0]], *values)
@@ -146,7 +161,7 @@ class Pool:
             worker.took = time.monotonic() - worker.began
             if advance is not None:
                 self.watcher.advanced(self._jobs[index], *advance)
-            self._finish(outcome)
+            self._tell(outcome)
             if worker.jobs:
                 self._begin(worker)
         worker.ready = True
@@ -171,8 +186,11 @@ class Pool:
         self.watcher.started(self._jobs[worker.jobs[0]])
 
     def _finish(self, outcome: Outcome) -> None:
-        self._deaths = 0
         self._ended.append(outcome)
+        self._tell(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        self._deaths = 0
         self.watcher.finished(outcome)
 
     def _bury(self, worker: _Worker) -> None:
@@ -203,12 +221,40 @@ class Pool:
             worker.process.join(5)
 
     def _stop(self) -> None:
-        """Terminate all workers that still run."""
+        """Terminate all workers that still run, and take the outcomes that they have sent."""
+        pipes = [worker.pipe for worker in self._workers if not worker.pipe.closed]
+        messages: list[Any] = []
+        # A full pipe keeps a worker from ending until it is read.
+        reader = threading.Thread(target=_read_to_the_end, args=(pipes, messages), daemon=True)
+        reader.start()
         try:
             end([worker.process for worker in self._workers], PATIENCE)
         finally:
             killed = [worker for worker in self._workers if worker.process.exitcode != 0]
             clean_up(self._jobs[n] for worker in killed for n in worker.jobs)
+            reader.join(PATIENCE)
+        self._workers.clear()
+        for kind, *values in messages:
+            if kind == "logged":
+                _log(values[0])
+            elif kind == "finished":
+                self._finish(values[0])
+
+
+def _log(record: logging.LogRecord) -> None:
+    """Show a worker's record."""
+    logging.getLogger(record.name).handle(record)
+
+
+def _read_to_the_end(pipes: list[connection.Connection], messages: list[Any]) -> None:
+    """Read all messages of workers that end."""
+    while pipes:
+        ready = connection.wait(pipes)
+        for pipe in [pipe for pipe in pipes if pipe in ready]:
+            try:
+                messages.append(pipe.recv())
+            except (EOFError, OSError):
+                pipes.remove(pipe)
 
 
 class _Progress:
@@ -268,7 +314,9 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
             job = pipe.recv()
             progress = _Progress(pipe)
             outcome = do(job, process, work, progress)
-            pipe.send(("finished", outcome, progress.untold))
+            with deferred():
+                # Half of a message is none, and the output is there.
+                pipe.send(("finished", outcome, progress.untold))
     except (EOFError, BrokenPipeError):
         # The parent has finished, or is gone.
         return

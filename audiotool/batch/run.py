@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -58,6 +59,17 @@ def run(
         yield from Pool(work, count, watcher).run(_largest_first(able))
     elif able:
         yield from _run_here(able, work, watcher)
+
+
+def rest(running: Generator[Outcome, None, None], error: BaseException) -> Iterator[Outcome]:
+    """Stop a run at an error and yield the outcomes of the jobs that had ended by then.
+
+    Args:
+        error: what the run has raised, or what interrupted its caller between two outcomes.
+    """
+    with contextlib.suppress(type(error)):
+        yield running.throw(error)
+        yield from running
 
 
 def _largest_first(jobs: Sequence[Job]) -> list[Job]:

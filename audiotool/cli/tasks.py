@@ -104,7 +104,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         prepare(options.jobs)
     # Worker processes import their modules at the same time.
     from audiotool.batch.plan import make_plan
-    from audiotool.batch.run import run
+    from audiotool.batch.run import rest, run
     from audiotool.batch.work import Work
     from audiotool.report.spool import Spool
 
@@ -132,13 +132,19 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         contextlib.closing(run(plan, work, options.jobs, watcher, options.cluster)) as running,
         Spool(options.report[0].parent if options.report else Path()) as spool,
     ):
+
+        def keep(outcome: Outcome) -> None:
+            outcomes.append(outcome)
+            for row in outcome.rows:
+                spool.keep(row)
+
         try:
             for outcome in running:
-                outcomes.append(outcome)
-                for row in outcome.rows:
-                    spool.keep(row)
+                keep(outcome)
         except BaseException as error:
             # Finished files were scored. Their scores are kept.
+            for outcome in rest(running, error):
+                keep(outcome)
             if outcomes or isinstance(error, REQUESTS):
                 _write_reports(plan, outcomes, task, started, sound, unwritten)
                 unwritten.say()

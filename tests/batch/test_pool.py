@@ -16,7 +16,7 @@ from audiotool.batch import pool
 from audiotool.batch.job import Job
 from audiotool.batch.plan import Plan
 from audiotool.batch.processes import context
-from audiotool.batch.run import run
+from audiotool.batch.run import rest, run
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import AudiotoolError
@@ -122,6 +122,33 @@ def test_a_job_ahead_is_not_begun_after_the_end(scripted: Scripted, ahead: None)
     assert sorted(scripted.begun()) == ["0", "1", "2", "4"]
     assert set(follower.names) == {"0", "1", "2", "4"}
     assert sorted(path.stem for path in (scripted.folder / "out").iterdir()) == ["0", "1"]
+
+
+@pytest.mark.parametrize("text", ["", " tell"], ids=["a short message", "a message that fills the pipe"])
+def test_an_interrupt_loses_no_job_that_has_ended(scripted: Scripted, text: str) -> None:
+    class Interrupted(Follower):
+        def finished(self, outcome: Outcome) -> None:
+            """Interrupt the run where the other worker has ended its job, too, and was not heard of."""
+            if self.pool._workers:
+                (other,) = [w for w in self.pool._workers if w.jobs]
+                wait_until(other.pipe.poll)
+                raise KeyboardInterrupt
+
+    running = Interrupted().run(scripted, *(words + text for words in TOGETHER), *["wait"] * 4)
+    outcomes = [next(running), next(running)]
+    with pytest.raises(KeyboardInterrupt):
+        next(running)
+    assert sorted((o.job.name, o.status) for o in outcomes) == [("0", "done"), ("1", "done")]
+    assert sorted(path.name for path in (scripted.folder / "out").iterdir()) == ["0.out", "1.out"]
+
+
+def test_an_error_between_two_outcomes_loses_no_job_that_has_ended(scripted: Scripted) -> None:
+    workers = pool.Pool(Work(scripted), 2, SilentWatcher())
+    running = workers.run(scripted.jobs(*TOGETHER))
+    first = next(running)
+    wait_until(lambda: workers._ended or any(w.jobs and w.pipe.poll() for w in workers._workers))
+    others = list(rest(running, ValueError("of the caller")))
+    assert {first.job.name, *(o.job.name for o in others)} == {"0", "1"}
 
 
 def test_a_worker_that_is_killed_costs_its_job(scripted: Scripted, short_seconds: float) -> None:
