@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import functools
+import hashlib
 import os
 import re
 import shutil
@@ -12,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from audiotool.errors import InputError
@@ -50,10 +51,11 @@ CAUSES = {
 class Replacement:
     """A new, open file that replaces the file at a path when it is complete.
 
-    Its name is `.NAME.TOKEN.part` with a random token, shorter where that is too long, and it is always
-    created anew, so that a link which somebody has placed there is never followed. It is locked while it is
-    open. A killed process leaves a file without a lock, which the next process that writes into the folder
-    removes. Missing folders are created.
+    Its name is `.NAME.TOKEN.part`, shorter where that is too long, and it is always created anew, so that a
+    link which somebody has placed there is never followed. The token is that of NAME, by which others know
+    the file (`is_being_written`), or random where that is taken. It is locked while it is open. A killed
+    process leaves a file without a lock, which the next process that writes into the folder removes. Missing
+    folders are created.
 
     A link at the path stays, and the file that it leads to is replaced, unless nobody may write that file:
     stores whose files are named by their content (git-annex, DVC) make them read-only, and the link itself is
@@ -261,6 +263,34 @@ def folder_obstacle(folder: Path) -> str | None:
     return None
 
 
+def is_being_written(path: Path) -> bool:
+    """Whether another process writes a `Replacement` of a file. What a killed one has left is removed.
+
+    False where files cannot be locked (Windows, some network file systems).
+    """
+    try:
+        _remove_unlocked(str(_known_part(_behind_links(path))))
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
+def _known_part(target: Path) -> Path:
+    """Return the unfinished file of a target, if one process alone writes it."""
+    return target.with_name(part_name(target, hashlib.sha256(os.fsencode(target.name)).hexdigest()[:32]))
+
+
+def part_name(target: PurePath, token: str | None = None) -> str:
+    """Return a name for the unfinished file of a target, a new one without a token of 32 digits."""
+    token = token or os.urandom(16).hex()
+    name = f".{target.name}.{token}.part"
+    if sys.platform == "win32" and _units(os.path.abspath(target.with_name(name))) > LONGEST_PATH:
+        return f".~{token[:8]}.part"
+    return name if _units(name) <= LONGEST_NAME else f".{token}.part"
+
+
 def remove_leftovers(folder: str) -> None:
     """Remove the unfinished files of killed processes of this user from a folder.
 
@@ -333,9 +363,13 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
     def created(path: str, flags: int) -> int:
         return os.open(path, flags, mode)
 
+    path = _known_part(target)
     while True:
-        path = target.with_name(_part_name(target))
-        file = open(path, "x+b", opener=created)  # noqa: SIM115 - the replacement closes it
+        try:
+            file = open(path, "x+b", opener=created)  # noqa: SIM115 - the replacement closes it
+        except FileExistsError:
+            path = target.with_name(part_name(target))
+            continue
         try:
             _lock(file.fileno())
         except BlockingIOError:
@@ -348,15 +382,6 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
                 return path, file
         # Another process removes it, or removed it as a leftover before it was locked.
         file.close()
-
-
-def _part_name(target: Path) -> str:
-    """Return a new name for the unfinished file of a target."""
-    token = os.urandom(16).hex()
-    name = f".{target.name}.{token}.part"
-    if sys.platform == "win32" and _units(os.path.abspath(target.with_name(name))) > LONGEST_PATH:
-        return f".~{token[:8]}.part"
-    return name if _units(name) <= LONGEST_NAME else f".{token}.part"
 
 
 def _units(name: str | os.PathLike[str]) -> int:

@@ -12,7 +12,16 @@ from types import SimpleNamespace
 import pytest
 
 from audiotool import atomic
-from audiotool.atomic import PART, Replacement, cause, obstacle, remove_leftovers, replacing, write_text
+from audiotool.atomic import (
+    PART,
+    Replacement,
+    cause,
+    is_being_written,
+    obstacle,
+    remove_leftovers,
+    replacing,
+    write_text,
+)
 from audiotool.errors import InputError
 
 
@@ -65,15 +74,34 @@ def test_a_read_only_disk_is_called_so(tmp_path: Path, monkeypatch: pytest.Monke
     assert cause(OSError(errno.EROFS, "Read-only file system")) == "the disk is read-only"
 
 
-def test_the_file_is_new_and_its_name_is_random(tmp_path: Path) -> None:
-    names = set()
-    for _ in range(3):
-        replacement = Replacement(tmp_path / "a.txt")
-        [part] = tmp_path.iterdir()
-        assert PART.fullmatch(part.name)
-        names.add(part.name)
+def test_the_file_is_new_whatever_has_its_name(tmp_path: Path) -> None:
+    first = Replacement(tmp_path / "a.txt")
+    [part] = tmp_path.iterdir()
+    others = [Replacement(tmp_path / "a.txt") for _ in range(2)]
+    assert len({path.name for path in tmp_path.iterdir() if PART.fullmatch(path.name)}) == 3
+    for replacement in (first, *others):
         replacement.discard()
-    assert len(names) == 3
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    part.symlink_to(victim)
+    write_text(tmp_path / "a.txt", "new")
+    assert victim.read_text() == "precious"
+    assert part.is_symlink()
+
+
+def test_a_file_that_is_being_written_is_known(tmp_path: Path) -> None:
+    path, link = tmp_path / "a.txt", tmp_path / "link"
+    link.symlink_to(path)
+    assert not is_being_written(path)
+    replacement = Replacement(path)
+    assert is_being_written(path)
+    assert is_being_written(link)
+    assert not is_being_written(tmp_path / "b.txt")
+    replacement.commit()
+    assert not is_being_written(path)
+    left = killed_while_writing(path)
+    assert not is_being_written(path)
+    assert not left.exists()
 
 
 def test_a_discarded_file_is_closed_before_it_is_removed(
