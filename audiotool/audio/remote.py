@@ -1,15 +1,20 @@
-"""Fetch and send recordings of object stores by URL (s3://, gs://, memory://), through fsspec.
+"""Fetch and send recordings of stores by URL (s3://, gs://, sftp://, file://), through fsspec.
 
 A recording is fetched as a whole before it is read, because readers seek. An output is sent when it is
-complete, in one request that the store does completely or not at all.
+complete. Object stores take it in one request, which they do completely or not at all; in stores of files it
+gets its name when all of it is there.
 """
 
 from __future__ import annotations
 
+import contextlib
+import re
+import shutil
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from audiotool.atomic import as_input_error, part_name, replacing
 from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
@@ -19,8 +24,14 @@ from audiotool.text import without_credentials
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
 
-CHAIN = "::"
-"""Chains file systems in fsspec, which is not allowed: a file name from outside could reach other systems."""
+CHAIN = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*://")
+"""What chains file systems in fsspec. Here no address does: a file name from outside could reach others."""
+
+OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
+"""Protocols of stores that take an object completely or not at all."""
+
+LOCAL = ("file", "local")
+"""Protocols of the files of this machine."""
 
 
 def name_of(url: str) -> PurePosixPath:
@@ -71,6 +82,26 @@ def exists(url: str) -> bool:
         raise _unusable(url, error) from error
 
 
+def modified(url: str) -> float:
+    """Return the time at which an object changed last, in seconds since 1970.
+
+    Raises:
+        InputError: the store has no times (web servers, FTP), or cannot be reached.
+    """
+    store, path = _open(url)
+    try:
+        return float(store.modified(path).timestamp())
+    except Exception as error:
+        raise _unusable(url, error) from error
+
+
+def obstacle(url: str) -> str | None:
+    """Return why no output can be sent to a URL, in words; None as far as its text tells none."""
+    if _is_web(url):
+        return "a web address takes no outputs; name a file, a folder or an object store with -o"
+    return _refusal(url)
+
+
 def fetch(url: str, path: Path) -> None:
     """Copy an object to a file.
 
@@ -91,21 +122,79 @@ def send(path: Path, url: str) -> None:
         InputError: the store cannot be reached, or refuses the object.
     """
     store, target = _open(url)
+    protocol = _protocol(url)
+    if protocol in LOCAL:
+        with as_input_error(url), path.open("rb") as complete, replacing(Path(target)) as file:
+            shutil.copyfileobj(complete, file)
+        return
     try:
         store.makedirs(store._parent(target), exist_ok=True)
-        store.put_file(str(path), target)
+        if protocol in OBJECT_STORES:
+            store.put_file(str(path), target)
+        else:
+            _put_and_rename(store, path, target)
     except Exception as error:
         raise _unusable(url, error) from error
 
 
+def _put_and_rename(store: AbstractFileSystem, path: Path, target: str) -> None:
+    """Copy a file to a store, where it gets its name when all of it is there."""
+    part, earlier = (_beside(store, target) for _ in range(2))
+    try:
+        store.put_file(str(path), part)
+        try:
+            _rename(store, part, target)
+        except Exception:
+            # Some stores (SMB, HDFS) do not rename to a name that is taken.
+            if not store.exists(target):
+                raise
+            _rename(store, target, earlier)
+            try:
+                _rename(store, part, target)
+            except BaseException:
+                _rename(store, earlier, target)
+                raise
+            store.rm_file(earlier)
+    except BaseException:
+        with contextlib.suppress(Exception):
+            store.rm_file(part)
+        raise
+
+
+def _beside(store: AbstractFileSystem, target: str) -> str:
+    """Return the path of a new unfinished file beside a target."""
+    return f"{store._parent(target).rstrip('/')}/{part_name(PurePosixPath(target))}"
+
+
+def _rename(store: AbstractFileSystem, path: str, new: str) -> None:
+    import fsspec
+
+    if type(store).mv is fsspec.AbstractFileSystem.mv:
+        # It copies and deletes, and takes names for patterns.
+        store.cp_file(path, new)
+        store.rm_file(path)
+        return
+    store.mv(path, new)
+    if store.exists(path):
+        raise OSError("the store has not renamed it")
+
+
 def _open(url: str) -> tuple[AbstractFileSystem, str]:
+    """Return the store of a URL and the path in it.
+
+    fsspec's own function would split the URL at each '::', which keys and IPv6 addresses may hold.
+
+    Raises:
+        InputError: there is no such store, or a package for it is missing.
+    """
     require("fsspec", f"{url}:")
     import fsspec
 
-    if CHAIN in url:
-        raise InputError(f"{url}: an address is one URL, without '{CHAIN}'")
+    if reason := _refusal(url):
+        raise InputError(f"{url}: {reason}")
     try:
-        store, path = fsspec.core.url_to_fs(url)
+        kind = fsspec.get_filesystem_class(_protocol(url))
+        store, path = kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
     except ImportError as error:
         # The message of fsspec names the package of the protocol.
         how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
@@ -115,8 +204,18 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
     return store, path
 
 
+def _protocol(url: str) -> str:
+    protocol = url.partition("://")[0]
+    return protocol if len(protocol) > 1 else "file"  # a drive of Windows
+
+
+def _refusal(url: str) -> str | None:
+    """Return why a URL is not opened, in words; None if it is."""
+    return "an address is one URL, without a second one behind '::'" if CHAIN.search(url) else None
+
+
 def _is_web(url: str) -> bool:
-    return url.lower().startswith(("http://", "https://"))
+    return _protocol(url).lower() in ("http", "https")
 
 
 def _unusable(url: str, error: BaseException) -> InputError:

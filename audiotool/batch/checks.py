@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Sequence
 
 from audiotool.atomic import folder_obstacle, name_obstacle
-from audiotool.audio import PIPE
+from audiotool.audio import PIPE, remote
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
 from audiotool.paths import Folders, Trial, are_two, folded, is_url
@@ -145,6 +145,10 @@ def with_obstacles(jobs: Sequence[Job]) -> list[Job]:
 
 def _obstacle(job: Job, of_folders: dict[str, str | None]) -> str:
     """Return why an output of a job cannot be written, "" if all can; `of_folders` is a cache."""
+    for place in filter(is_url, job.target.places):
+        reason = remote.obstacle(place)
+        if reason is not None:
+            return f"cannot write {place}: {reason}"
     for path in job.target.paths:
         folder = os.path.dirname(path)
         if folder not in of_folders:

@@ -50,10 +50,10 @@ def staged(job: Job) -> Iterator[Job]:
         target = job.target._replace(stems=tuple(map(local, job.target.stems)), residual=residual)
         try:
             yield job._replace(source=source, companions=tuple(map(Path, companions)), target=target)
+            for path, url in sent.items():
+                remote.send(path, url)
         except AudiotoolError as error:
             raise type(error)(_with_urls(str(error), {**fetched, **sent})) from error
-        for path, url in sent.items():
-            remote.send(path, url)
 
 
 def _fetched(place: str | Path, folder: Path) -> str | Path:

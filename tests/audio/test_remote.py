@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.disk import largest_file
 
 from audiotool import extras
 from audiotool.audio import remote
@@ -16,6 +17,35 @@ from audiotool.errors import InputError
 from audiotool.paths import is_url
 
 fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
+from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
+
+
+class Halving(MemoryFileSystem):  # type: ignore[misc]
+    """A store that breaks off in a file, where it fails."""
+
+    protocol = "halving"
+    fails = False
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.replace(f"{cls.protocol}://", "memory://")))
+
+    def put_file(self, lpath: str, rpath: str, **_: object) -> None:
+        content = Path(lpath).read_bytes()
+        self.pipe_file(rpath, content[:3] if self.fails else content)
+        if self.fails:
+            raise OSError("no room")
+
+
+class KeepingNames(Halving):
+    """One that renames, to names that are not taken."""
+
+    protocol = "keepingnames"
+
+    def mv(self, path1: str, path2: str, **_: object) -> None:
+        if self.exists(path2):
+            raise OSError("it exists")
+        self.store[path2] = self.store.pop(path1)
 
 
 @pytest.fixture
@@ -69,8 +99,49 @@ def test_files_go_there_and_back(store: str, tmp_path: Path) -> None:
         remote.fetch(f"{store}/none.wav", tmp_path / "none.wav")
 
 
+def test_a_store_of_files_has_complete_ones_alone(store: str, tmp_path: Path) -> None:
+    """Its files are written beside their names; earlier ones stay until the new ones are complete."""
+    for kind in (Halving, KeepingNames):
+        fsspec.register_implementation(kind.protocol, kind, clobber=True)
+        url = store.replace("memory:", f"{kind.protocol}:")
+        name = "one [two]*.wav" if kind is Halving else "one.wav"
+        (tmp_path / "new.wav").write_bytes(b"new one")
+        for earlier in (False, True):
+            kind.fails = True
+            with pytest.raises(InputError, match=f"^{kind.protocol}://.*one.*no room"):
+                remote.send(tmp_path / "new.wav", f"{url}/{name}")
+            assert fsspec.open(f"{store}/{name}").fs.exists(f"{store}/{name}") == earlier
+            kind.fails = False
+            remote.send(tmp_path / "new.wav", f"{url}/{name}")
+            with fsspec.open(f"{store}/{name}") as file:
+                assert file.read() == b"new one"
+        memory = fsspec.filesystem("memory")
+        assert not [path for path in memory.find(store) if path.endswith(".part")]
+
+
+def test_a_file_of_this_machine_is_replaced_when_it_is_complete(tmp_path: Path) -> None:
+    (tmp_path / "new.wav").write_bytes(bytes(1 << 16))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.wav").write_bytes(b"earlier")
+    for name in ("a.wav", "b.wav"):
+        url = f"file://{tmp_path}/out/{name}"
+        with largest_file(5000), pytest.raises(InputError, match=f"^cannot write {url}: the file is larger"):
+            remote.send(tmp_path / "new.wav", url)
+    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"earlier"]
+    remote.send(tmp_path / "new.wav", f"file://{tmp_path}/out/a.wav")
+    assert (tmp_path / "out" / "a.wav").read_bytes() == bytes(1 << 16)
+
+
 class Broken:
     """A store that can be named and not reached."""
+
+    @staticmethod
+    def _get_kwargs_from_urls(url: str) -> dict[str, str]:
+        return {}
+
+    @staticmethod
+    def _strip_protocol(url: str) -> str:
+        return url
 
     def __getattr__(self, name: str) -> object:
         def refuse(*_: object, **__: object) -> None:
@@ -80,7 +151,7 @@ class Broken:
 
 
 def test_a_store_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("fsspec.core.url_to_fs", lambda url: (Broken(), url))
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda protocol: Broken)
     place = tmp_path / "a.wav"
     for action in (
         lambda: remote.find("s3://b/a", ()),
@@ -92,6 +163,22 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch
             action()
     with pytest.raises(InputError, match=r"^http://b/a: no route$"):
         remote.exists("http://jane:hunter2@b/a?token=1")
+
+
+def test_keys_may_hold_what_chains_stores(store: str, tmp_path: Path) -> None:
+    """Such a key is one of its own store; nothing in it names another store."""
+    (tmp_path / "secret").write_bytes(b"secret")
+    for key in ("a::b.wav", "2026::file", "x::simplecache::y.wav", f"a::{tmp_path}/secret"):
+        assert not remote.exists(f"{store}/{key}")
+        remote.send(tmp_path / "secret", f"{store}/{key}")
+        assert remote.exists(f"{store}/{key}")
+        assert remote.modified(f"{store}/{key}") > 0
+    assert remote.obstacle("s3://bucket/a::b.wav") is None
+    assert remote.obstacle(f"s3://bucket/a::file://{tmp_path}/secret") is not None
+    for url in (f"{store}/a::file://{tmp_path}/secret", f"simplecache://{store}", f"x::file://{tmp_path}"):
+        with pytest.raises(InputError):
+            remote.fetch(url, tmp_path / "taken")
+    assert not (tmp_path / "taken").exists()
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
@@ -115,6 +202,7 @@ def test_web_servers_that_refuse_or_are_not_there_say_so() -> None:
             with pytest.raises(InputError, match=rf"^{host}/{status}/a\.flac: {status}.*{reason}"):
                 remote.find(f"{host}/{status}/a.flac", (".flac",))
         server.shutdown()
+        assert remote.obstacle(f"{host}/a.flac") == remote.obstacle("HTTPS://host/a.flac") is not None
     with pytest.raises(InputError, match=rf"^{host}/a\.flac: .*{server.server_port}"):
         remote.find(f"{host}/a.flac", (".flac",))
 
@@ -122,12 +210,12 @@ def test_web_servers_that_refuse_or_are_not_there_say_so() -> None:
 def test_objects_that_cannot_be_opened_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InputError, match="Protocol not known"):
         remote.exists("nothing://bucket/a.wav")
-    with pytest.raises(InputError, match="without '::'"):
+    with pytest.raises(InputError, match="behind '::'"):
         remote.exists("file://x::memory://y")
 
-    def fail(url: str) -> None:
+    def fail(protocol: str) -> None:
         raise RuntimeError("")
 
-    monkeypatch.setattr("fsspec.core.url_to_fs", fail)
+    monkeypatch.setattr("fsspec.get_filesystem_class", fail)
     with pytest.raises(InputError, match="s3://b/a: RuntimeError"):
         remote.exists("s3://b/a")
