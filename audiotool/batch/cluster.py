@@ -226,6 +226,9 @@ class Cluster:
         while self._waiting:
             actor.index = self._waiting.popleft()
             job = self._jobs[actor.index]
+            if self._retries[actor.index]:
+                # A dead actor may have written its outputs.
+                job = job._replace(existing="overwrite")
             self.watcher.started(job)
             try:
                 for path in job.target.paths:

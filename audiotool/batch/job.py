@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from audiotool.atomic import remove_leftovers
 from audiotool.audio.target import Target
+
+Existing = Literal["refuse", "overwrite", "skip"]
+"""Policy for outputs that exist."""
 
 
 class Job(NamedTuple):
@@ -22,6 +25,7 @@ class Job(NamedTuple):
         unscored: reason why this job has no references although other jobs have; "" otherwise.
         companions: other files that are read with the source.
         obstacle: reason why this job fails without work although other jobs are done; "" otherwise.
+        existing: policy for outputs that exist when it begins.
     """
 
     name: str
@@ -31,6 +35,7 @@ class Job(NamedTuple):
     unscored: str = ""
     companions: tuple[Path, ...] = ()
     obstacle: str = ""
+    existing: Existing = "overwrite"
 
     @property
     def inputs(self) -> tuple[str | Path, ...]:

@@ -12,14 +12,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import apart, with_obstacles
+from audiotool.batch.existing import is_done, there
 from audiotool.batch.inputs import Found, find_inputs
-from audiotool.batch.job import Job
+from audiotool.batch.job import Existing, Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from audiotool.batch.shards import Shard
 
 log = logging.getLogger(__name__)
-
-Existing = Literal["refuse", "overwrite", "skip"]
 
 STANDARD_NAME = Path("stdin.wav")
 
@@ -329,39 +328,21 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
 
 
 def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Plan:
+    jobs = [job._replace(existing=existing) for job in jobs]
     if existing == "overwrite":
         return Plan(jobs)
-    there = [[place for place in job.target.places if _exists(place, folders)] for job in jobs]
-    names = [place for of_job in there for place in of_job]
+    found = [there(job, folders) for job in jobs]
+    names = [place for of_job in found for place in of_job]
     if not names:
         return Plan(jobs)
     if existing == "skip":
         left: list[Job] = []
         done: list[Job] = []
-        for job, of_job in zip(jobs, there, strict=True):
-            is_done = len(of_job) == len(job.target.places) and not _is_newer(job)
-            (done if is_done else left).append(job)
+        for job, of_job in zip(jobs, found, strict=True):
+            (done if is_done(job, of_job) else left).append(job)
         return Plan(left, done)
     them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(
         f"{listed(names)} {verb} already: --overwrite replaces {them}, --skip-existing keeps what is not"
         " older than its input"
     )
-
-
-def _is_newer(job: Job) -> bool:
-    """Return whether a job's inputs are newer than its outputs; False where no file tells."""
-    try:
-        changed = max(os.stat(place).st_mtime for place in job.inputs)
-        return any(os.stat(place).st_mtime < changed for place in job.target.places)
-    except OSError:
-        return False
-
-
-def _exists(place: str, folders: Folders) -> bool:
-    """Return whether an output exists; False for standard output."""
-    if place == PIPE:
-        return False
-    if not is_url(place):
-        return folders.holds(place)
-    return remote.exists(place)

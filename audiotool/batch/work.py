@@ -8,8 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from audiotool.atomic import is_being_written
 from audiotool.audio import PIPE
 from audiotool.batch.changes import Versions
+from audiotool.batch.existing import is_done, there
 from audiotool.batch.job import Job
 from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError, InputError
@@ -17,7 +19,7 @@ from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.metrics.rows import REFERENCE_RATE, Row
 from audiotool.metrics.values import Value
-from audiotool.paths import is_url
+from audiotool.paths import Folders, is_url
 from audiotool.progress import Progress
 from audiotool.tasks.base import Scoring
 from audiotool.text import listed, one_line, without_credentials
@@ -58,10 +60,10 @@ class Outcome(NamedTuple):
     """The result of a job.
 
     Args:
-        status: "done", "skipped" (its outputs were there), or "failed".
+        status: "done", "skipped" (its outputs were there, or another process was writing them), or "failed".
         rows: its rows in the report: one, or one a stem where stems were scored.
         seconds: seconds of audio that were processed.
-        error: reason of the failure, in one line.
+        error: reason why it failed, or was skipped without outputs, in one line.
     """
 
     job: Job
@@ -77,7 +79,22 @@ class Outcome(NamedTuple):
 
 
 def do(job: Job, process: Process, work: Work, progress: Progress | None = None) -> Outcome:
-    """Do one job with an opened processor. Every exception becomes a failed outcome, except interrupts."""
+    """Do one job with an opened processor. Every exception becomes a failed outcome, except interrupts.
+
+    Outputs that have appeared since the job was planned, of another batch for example, count as those that
+    were there before. Where they are skipped, those that another process is writing are left to it.
+    """
+    if job.existing == "skip" and any(map(is_being_written, job.target.paths)):
+        return _left_to_another(job)
+    if job.existing != "overwrite":
+        try:
+            found = there(job, Folders())
+        except InputError as error:
+            return failed(job, str(error))
+        if found and job.existing == "refuse":
+            return failed(job, f"{listed(found)} was not there when the batch began, and is kept")
+        if found and is_done(job, found):
+            return score_skipped(job, work)
 
     def action() -> tuple[float, list[Row]]:
         with staged(job) as local:
@@ -122,6 +139,13 @@ def score_skipped(job: Job, work: Work) -> Outcome:
         return 0.0, rows
 
     return _outcome_of(job, "skipped", action)
+
+
+def _left_to_another(job: Job) -> Outcome:
+    """Return the outcome of a job that another process is doing."""
+    note = f"{job.name}: left to another process, which is writing its output"
+    row = Row(job.name, facts={"status": "skipped", **_places(job)}, notes=[note])
+    return Outcome(job, "skipped", [row], error=note)
 
 
 def failed(job: Job, reason: str) -> Outcome:

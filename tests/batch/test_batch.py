@@ -13,11 +13,13 @@ from typing import Any
 
 import pytest
 from kit.audio import write_speech
+from kit.scripted import Scripted
 
 import audiotool
-from audiotool.batch.job import Job
+from audiotool.atomic import replacing
+from audiotool.batch.job import Existing, Job
 from audiotool.batch.listing import read_list
-from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.run import run
 from audiotool.batch.shards import Shard
 from audiotool.batch.watch import SilentWatcher
@@ -159,6 +161,39 @@ def test_an_input_that_is_gone_when_it_has_been_read_is_done(
     work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
     outcomes = list(run(plan, work, watcher=Changing(folder / "a.wav", "gone")))
     assert [(o.status, o.row.notes) for o in outcomes] == [("done", [])] * 3
+
+
+@pytest.mark.parametrize(
+    ("existing", "status"), [("refuse", "failed"), ("skip", "skipped"), ("overwrite", "done")]
+)
+def test_an_output_that_appears_after_the_plan(tmp_path: Path, existing: Existing, status: str) -> None:
+    """Another batch writes it before its job begins."""
+    out = tmp_path / "out" / "1.out"
+
+    class Another(SilentWatcher):
+        def finished(self, outcome: Outcome) -> None:
+            if outcome.job.name == "0":
+                out.write_bytes(b"of another")
+
+    scripted = Scripted(tmp_path)
+    jobs = [job._replace(existing=existing) for job in scripted.jobs("", "")]
+    first, second = run(Plan(jobs), Work(scripted), watcher=Another())
+    assert (first.status, second.status) == ("done", status)
+    assert out.read_bytes() == (b"done" if status == "done" else b"of another")
+    assert scripted.begun() == (["0", "1"] if status == "done" else ["0"])
+    if status == "failed":
+        assert second.error == f"{out} was not there when the batch began, and is kept"
+
+
+def test_an_output_that_another_batch_is_writing_is_left_to_it(tmp_path: Path) -> None:
+    scripted = Scripted(tmp_path)
+    jobs = [job._replace(existing="skip") for job in scripted.jobs("", "")]
+    with replacing(tmp_path / "out" / "1.out"):
+        first, second = run(Plan(jobs), Work(scripted))
+    assert (first.status, second.status) == ("done", "skipped")
+    assert second.error == "1: left to another process, which is writing its output"
+    assert second.row.facts["status"] == "skipped"
+    assert scripted.begun() == ["0"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -10,7 +10,8 @@ import pytest
 from kit.audio import write_speech
 
 from audiotool.audio import media
-from audiotool.batch.plan import Existing, Layout, Plan, make_plan
+from audiotool.batch.job import Existing
+from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Outputs
 
@@ -217,6 +218,7 @@ def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
     skipping = make_plan([str(folder)], Layout(output=out, existing="skip"))
     assert [j.name for j in skipping.skipped] == ["sub/b.flac"]
     assert [j.name for j in skipping.jobs] == ["a.wav", "sub/deep/c.wav"]
+    assert {j.existing for j in skipping.jobs} == {"skip"}
     assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
 
 
@@ -250,8 +252,10 @@ def test_a_second_run_takes_no_outputs_for_inputs(
             write_speech(path)
     second = make_plan(inputs, Layout(**places, existing="skip"))
     assert not second.jobs
-    assert second.skipped == first.jobs
-    assert make_plan(inputs, Layout(**places, existing="overwrite")).jobs == first.jobs
+    third = make_plan(inputs, Layout(**places, existing="overwrite"))
+    assert [[job.target for job in jobs] for jobs in (second.skipped, third.jobs)] == [
+        [job.target for job in first.jobs]
+    ] * 2
     with pytest.raises(PlanError, match=r"exists? already"):
         make_plan(inputs, Layout(**places))
 

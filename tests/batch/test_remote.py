@@ -131,6 +131,54 @@ def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
         make_plan([f"{store}/in/a.wav"], Layout(output=f"{store}/in/a.wav", existing="overwrite"))
 
 
+def test_inputs_that_changed_are_done_again_where_stores_have_times(recordings: Path, store: str) -> None:
+    memory = fsspec.filesystem("memory")
+    os.utime("in/a.wav", (1e9, 1e9))
+    for name in ("a.wav", "sub/b.flac"):
+        memory.pipe_file(f"{store}/out/{name}", b"done")
+        write_speech(Path("out", name), 0.1)
+    places = [(f"{store}/in", f"{store}/out"), (f"{store}/in", "out"), ("in", f"{store}/out")]
+
+    def left() -> list[list[str]]:
+        plans = [make_plan([source], Layout(output=out, existing="skip")) for source, out in places]
+        assert [len(plan.jobs) + len(plan.skipped) for plan in plans] == [2, 2, 2]
+        return [[Path(job.name).name for job in plan.jobs] for plan in plans]
+
+    assert left() == [[], [], []]
+    memory.pipe_file(f"{store}/in/a.wav", b"changed")
+    assert left() == [["a.wav"], ["a.wav"], []]
+    os.utime("in/a.wav", (2e10, 2e10))
+    assert left() == [["a.wav"], ["a.wav"], ["a.wav"]]
+
+
+def test_a_key_that_reads_as_two_addresses_costs_only_itself(recordings: Path, store: str) -> None:
+    secret = write_speech(Path("secret.wav"), 0.1)
+    memory = fsspec.filesystem("memory")
+    memory.pipe_file(f"{store}/in/at 10::30.wav", secret.read_bytes())
+    chained = f"{store}/in/x::file://{secret.resolve()}"
+    entries = [
+        Entry(f"{store}/in/at 10::30.wav"),
+        Entry(chained),
+        Entry(f"{store}/in/a.wav", f"{store}/y::{store}/y.wav"),
+    ]
+    for existing in ("refuse", "skip"):
+        plan = make_plan([], Layout(output=f"{store}/out{existing}", listed=entries, existing=existing))
+        outcomes = list(run(plan, WORK))
+        assert sorted(o.status for o in outcomes) == ["done", "failed", "failed"]
+        assert all("'::'" in str(o.error) for o in outcomes if o.status == "failed")
+        [good] = (o for o in outcomes if o.status == "done")
+        assert good.job.target.places[0].endswith("/at 10::30.wav")
+        assert remote.exists(good.job.target.places[0])
+
+
+def test_a_web_address_takes_no_outputs(recordings: Path) -> None:
+    for output in ("http://host/out", "HTTPS://jane:hunter2@host/out?token=1"):
+        with pytest.raises(PlanError, match=r"^cannot write \w+://host/\S+: a web address takes no"):
+            make_plan(["in"], Layout(output=output))
+    with pytest.raises(PlanError, match="a web address takes no outputs"):
+        make_plan(["in"], Layout(output="out", residual="https://host/rest"))
+
+
 class Growing(SilentWatcher):
     """A watcher in whose run a recording changes when its first samples have been processed."""
 
@@ -163,7 +211,7 @@ def test_errors_have_the_url(store: str, tmp_path: Path) -> None:
         make_plan([f"{store}/empty"], Layout(output="out"))
     with pytest.raises(PlanError, match="Protocol not known"):
         make_plan(["nothing://bucket/a.wav"], Layout(output="out"))
-    with pytest.raises(PlanError, match="one URL, without '::'"):
+    with pytest.raises(PlanError, match="one URL, without a second one"):
         make_plan([f"simplecache://x::{store}"], Layout(output="out"))
     with fsspec.open(f"{store}/damaged.wav", "wb") as file:
         file.write(b"not audio")
