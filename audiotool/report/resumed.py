@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
+from audiotool.paths import is_url
 from audiotool.report.json_document import read_json_report
 from audiotool.text import without_credentials
 
@@ -36,7 +37,8 @@ class FormerReport:
     """The rows of an earlier report, by their inputs and outputs.
 
     An output that is newer than the report is another one than the report describes, and has no row; nor has
-    an input that failed. The time of an input that is ahead of the clock is that of its outputs, too.
+    an input that failed. The time of an input that is ahead of the clock is that of its outputs, too. Outputs
+    in a store count as those that the report describes.
 
     Args:
         path: of a JSON report; there are no rows if there is none.
@@ -53,11 +55,15 @@ class FormerReport:
         self._rows = {_places(row): row for row in rows if row.status != "failed"}
 
     def complete(self, rows: Iterable[Row]) -> None:
-        """Give skipped rows the facts and notes that this report has of the same inputs and outputs."""
+        """Give skipped rows the facts and notes that this report has of the same inputs and outputs, and the
+        scores that they lack: those of outputs in a store."""
         for row in rows:
             found = self._row(_places(row)) if row.status == "skipped" else None
             if found is not None:
                 row.facts = {**found.facts, **row.facts}
+                missing = [name for name, score in row.values.items() if score.value is None]
+                for scores, former in ((row.values, found.values), (row.baseline, found.baseline)):
+                    scores |= {name: former[name] for name in missing if name in former}
                 row.notes = list(dict.fromkeys([*found.notes, *row.notes]))
 
     def rows_of(self, source: str, outputs: Sequence[str]) -> list[Row]:
@@ -75,7 +81,7 @@ class FormerReport:
         if found is None:
             return None
         try:
-            changed = [os.stat(place).st_mtime_ns for place in places[1:]]
+            changed = [os.stat(place).st_mtime_ns for place in places[1:] if not is_url(place)]
         except (OSError, ValueError):
             return None
         return (

@@ -307,6 +307,20 @@ def test_a_resumed_report_keeps_the_facts_of_inputs_of_the_future(denoise: Calla
     assert "settings" not in after, "another program wrote this output"
 
 
+def test_a_resumed_report_keeps_what_is_known_of_outputs_in_a_store(denoise: Callable[..., Result]) -> None:
+    pytest.importorskip("fsspec", reason=extras.install("remote"))
+    write_speech(Path("in/a.wav"), 0.2)
+    place = f"memory://{uuid.uuid4().hex}"
+    command = ("in", "-o", place, "--reference", "in", "--metrics", "si_sdr", "--report", "r.json")
+    assert denoise(*command, "--max-attenuation", 12).exit_code == 0
+    [before] = json.loads(Path("r.json").read_text())["files"]
+    assert isinstance(before["si_sdr"], float)
+    write_speech(Path("in/b.wav"), 0.2)
+    assert denoise(*command, "--skip-existing").exit_code == 0
+    after, _ = json.loads(Path("r.json").read_text())["files"]
+    assert after == {**before, "status": "skipped"}
+
+
 def test_credentials_of_urls_are_neither_shown_nor_written(
     denoise: Callable[..., Result], monkeypatch: pytest.MonkeyPatch
 ) -> None:
