@@ -139,7 +139,8 @@ def evaluate(
 
     Without references, DNSMOS, PLCMOS and loudness are scored. What a metric cannot score is null, with the
     reason. The exit code is 1 when a file could not be compared, or does not reach --fail-under. With --task
-    separate, NAME.speaker1, NAME.speaker2 and so on are scored in the order that fits best.
+    separate, NAME.speaker1, NAME.speaker2 and so on, or speaker1/NAME, are scored in the order that fits
+    best.
     """
     from audiotool.report.comparison import compare
     from audiotool.report.csv_table import curves_to_csv
@@ -271,6 +272,7 @@ def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str
             files and metrics.
     """
     from audiotool.metrics.rows import Row, of_one_file
+    from audiotool.metrics.score_files import places_of
     from audiotool.report.merge import repeated
     from audiotool.report.read import read_report
     from audiotool.text import listed
@@ -281,9 +283,11 @@ def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str
     twice = repeated(others)
     if twice:
         raise InputError(f"{against.name} has several rows of {listed(twice)}: give the report of one system")
-    both = of_one_file(others, [Row(pair.name) for pair in pairs])
+    both = of_one_file(others, [Row(pair.name, facts=places_of(pair)) for pair in pairs])
     if not both:
-        raise InputError(f"{against.name} has none of these files; rows are matched by their names")
+        raise InputError(
+            f"{against.name} has none of these files; rows are matched by names, references and inputs"
+        )
     if not any(name in other.values for other, _ in both for name in names):
         raise InputError(f"{against.name} has none of these metrics: {', '.join(names)}")
     return others
@@ -317,21 +321,17 @@ def _pairs(
     Raises:
         PlanError: files are missing, or do not match each other.
     """
-    from audiotool.metrics.pairing import in_best_order, pair_files
+    from audiotool.metrics.pairing import pair_files, pair_stems
 
     if listed is not None:
         if any((reference, estimate, noisy)):
             raise PlanError("--list names what --estimate, --reference and --noisy would")
-        return _listed_pairs(listed)
+        pairs = _listed_pairs(listed)
+        return pair_stems(pairs) if scoring.any_order else pairs
     if estimate is None:
         raise PlanError("say what to score: --estimate FILE or FOLDER, or --list FILE")
     with as_plan_error():
-        pairs = pair_files(reference, estimate, noisy)
-    if not scoring.any_order:
-        return pairs
-    from audiotool.engines.base import interchangeable
-
-    return in_best_order(pairs, interchangeable)
+        return pair_files(reference, estimate, noisy, of_stems=scoring.any_order)
 
 
 def _listed_pairs(listed: str) -> list[FilePair]:

@@ -290,5 +290,10 @@ def are_interchangeable(stems: Sequence[str]) -> bool:
 
 def interchangeable(stems: Sequence[str]) -> tuple[int, ...]:
     """Return the stems that may be in any order among themselves: several "speaker1", "speaker2", …."""
-    speakers = tuple(n for n, stem in enumerate(stems) if re.fullmatch(r"speaker\d+", stem))
+    speakers = tuple(n for n, stem in enumerate(stems) if is_speaker(stem))
     return speakers if len(speakers) > 1 else ()
+
+
+def is_speaker(stem: str) -> bool:
+    """Return whether a stem is "speaker1", "speaker2", …, one of several voices without an order."""
+    return re.fullmatch(r"speaker\d+", stem) is not None

@@ -102,7 +102,7 @@ def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
 
 def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
     began = time.monotonic()
-    row = Row(files.name, facts={"status": "done", **places_of(files)})
+    row = Row(files.name, facts={"status": "done", **places_of(files)}, notes=list(files.notes))
     compared = [name for name in metrics if METRICS.get(name).needs_reference]
     rated = [name for name in metrics if name not in compared]
     try:
@@ -296,9 +296,15 @@ def _rated_together(metric: type[Metric], mixture: Mixture, stems: int) -> list[
 
 
 def places_of(files: FilePair) -> dict[str, str]:
-    """Return the files of a row, and the version that scored them."""
+    """Return the files of a row, which stem of a mixture they are, and the version that scored them."""
     places = {"estimate": files.estimate, "reference": files.reference, "noisy": files.noisy}
-    return {**{word: str(path) for word, path in places.items() if path is not None}, "version": __version__}
+    found = {word: str(path) for word, path in places.items() if path is not None}
+    return {**found, **stem_facts(files), "version": __version__}
+
+
+def stem_facts(files: FilePair) -> dict[str, str]:
+    """Return {"mixture", "stem"} of a stem, by which reports of two systems have it in common."""
+    return {"mixture": files.mixture, "stem": files.stem} if files.stem else {}
 
 
 def _edge(path: Path) -> float | None:

@@ -44,7 +44,7 @@ def score_many(
     together = any(issubclass(METRICS.get(name), JointMetric) for name in metrics)
     groups: dict[str | int, list[int]] = {}
     for n, pair in enumerate(pairs):
-        groups.setdefault(pair.mixture if together and pair.mixture else n, []).append(n)
+        groups.setdefault(pair.mixture if together and pair.stem else n, []).append(n)
     rows: dict[int, Row] = {}
     members = list(groups.values())
     parts = [[pairs[n] for n in group] for group in members]

@@ -5,11 +5,11 @@ Values are clipped to ±`LIMIT_DB`, since an estimate that equals its reference 
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiotool.metrics.base import Both, Metric, Pair, Unscorable, Waveform, is_silent
 
@@ -137,9 +137,46 @@ def best_permutation(references: Waveform, estimates: Waveform) -> tuple[int, ..
     Returns:
         For each reference, the index of its estimate.
     """
-    stems = range(len(references))
     ratios = [[si_sdr(reference, estimate) for estimate in estimates] for reference in references]
-    return max(itertools.permutations(stems), key=lambda order: sum(ratios[n][order[n]] for n in stems))
+    return tuple(estimate for _, estimate in best_assignment(np.array(ratios)))
+
+
+def best_assignment(ratios: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return the rows and columns, each once, whose ratios have the greatest sum.
+
+    Args:
+        ratios: (rows, columns); where there are more of one than of the other, the worst are left out.
+    Returns:
+        Pairs of a row and its column, in the order of the rows. Time grows with the third power of their
+        number. Reference: Kuhn, The Hungarian method for the assignment problem, 1955, by shortest paths as
+        in Jonker, Volgenant, 1987.
+    """
+    if len(ratios) > len(ratios.T):
+        return sorted((row, column) for column, row in best_assignment(ratios.T))
+    rows, columns = ratios.shape
+    costs, row_costs, column_costs = -ratios, np.zeros(rows), np.zeros(columns)
+    row_of = np.full(columns, -1)
+    for first in range(rows):
+        # The shortest path from this row to a free column, over columns that give up their row.
+        distance, before = np.full(columns, np.inf), np.full(columns, -1)
+        seen = np.zeros(columns, bool)
+        row, column = first, -1
+        while row >= 0:
+            found = costs[row] - row_costs[row] - column_costs
+            is_nearer = ~seen & (found < distance)
+            distance[is_nearer], before[is_nearer] = found[is_nearer], column
+            column = int(np.argmin(np.where(seen, np.inf, distance)))
+            step = distance[column]
+            row_costs[[first, *row_of[seen]]] += step
+            column_costs[seen] -= step
+            distance[~seen] -= step
+            seen[column] = True
+            row = int(row_of[column])
+        while column >= 0:
+            previous = int(before[column])
+            row_of[column] = row_of[previous] if previous >= 0 else first
+            column = previous
+    return sorted((int(row), column) for column, row in enumerate(row_of) if row >= 0)
 
 
 def _si_sdr_db(blocks: Callable[[], Iterator[Both]]) -> float:

@@ -18,7 +18,7 @@ from kit.patience import PATIENCE
 from audiotool.errors import DependencyError
 from audiotool.metrics import mapss
 from audiotool.metrics.base import METRICS, Mixture, Unscorable
-from audiotool.metrics.pairing import in_best_order, pair_files
+from audiotool.metrics.pairing import pair_files
 from audiotool.metrics.score_files import score_stems
 from audiotool.metrics.score_many import score_many
 from audiotool.metrics.values import Curve
@@ -106,7 +106,7 @@ def stems(tmp_path: Path) -> Path:
 
 
 def test_stems_are_rated_together_in_our_order(fake: Path, stems: Path) -> None:
-    pairs = in_best_order(pair_files(stems / "clean", stems / "out"), lambda names: range(len(names)))
+    pairs = pair_files(stems / "clean", stems / "out", of_stems=True)
     rows = score_many(pairs, ["si_sdr", *NAMES])
     request = json.loads(fake.read_text())
     assert request["arguments"][0] == "-I"
@@ -169,7 +169,7 @@ def test_one_stem_by_itself_is_not_rated(fake: Path, stems: Path) -> None:
     assert "two at least" in str(row.values["mapss_ps"].reason)
     assert not row.failed
     (stems / "out" / "mix.speaker1.wav").write_bytes(b"no sound")
-    pairs = in_best_order(pair_files(stems / "clean", stems / "out"), lambda names: range(len(names)))
+    pairs = pair_files(stems / "clean", stems / "out", of_stems=True)
     rows = score_many(pairs, NAMES)
     assert [row.failed for row in rows] == [True, True]
     assert all("mix.speaker1.wav" in str(row.values["mapss_pm"].reason) for row in rows)

@@ -17,7 +17,7 @@ from torchmetrics.functional.audio import (
 
 from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS, Pair, Unscorable, equal_parts, is_silent
-from audiotool.metrics.sdr import LIMIT_DB, best_permutation, si_sdr
+from audiotool.metrics.sdr import LIMIT_DB, best_assignment, best_permutation, si_sdr
 from audiotool.tasks.base import TASKS
 
 RATE = 16000
@@ -121,6 +121,20 @@ def test_best_permutation_finds_the_shuffle() -> None:
     for reference, estimate in enumerate(order):
         shuffled[estimate] = stems[reference] + 0.1
     assert best_permutation(stems, shuffled) == order
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 3), (2, 4), (5, 3), (4, 5), (0, 2), (2, 0)])
+def test_the_best_assignment_is_that_of_a_search_of_all(shape: tuple[int, int]) -> None:
+    few = min(shape)
+    for seed in range(20):
+        ratios = np.random.default_rng(seed).normal(0, 30, shape)
+        # Every other table has many equal sums.
+        ratios = np.round(ratios / 30) if seed % 2 else ratios
+        pairs = best_assignment(ratios)
+        assert len(pairs) == len({r for r, _ in pairs}) == len({c for _, c in pairs}) == few
+        every = itertools.product(*(itertools.permutations(range(n), few) for n in shape))
+        best = max(sum(ratios[r, c] for r, c in zip(*lines, strict=True)) for lines in every)
+        assert sum(ratios[pair] for pair in pairs) == pytest.approx(best)
 
 
 def test_log_spectral_distance_of_a_gain() -> None:

@@ -9,9 +9,8 @@ import pytest
 from kit.audio import speech_like
 from kit.scores import RATE, write
 
-from audiotool.engines.base import interchangeable
 from audiotool.errors import InputError
-from audiotool.metrics.pairing import best_order, in_best_order, pair_files
+from audiotool.metrics.pairing import FilePair, best_order, pair_files, pair_stems, stems_of
 from audiotool.metrics.score_many import score_many
 
 
@@ -80,7 +79,7 @@ def test_the_background_keeps_its_place(clean: np.ndarray, tmp_path: Path) -> No
     for folder, signals in (("clean", references), ("out", estimates)):
         for name, waveform in signals.items():
             write(tmp_path / folder / f"mix.{name}.wav", waveform)
-    pairs = in_best_order(pair_files(tmp_path / "clean", tmp_path / "out"), interchangeable)
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", of_stems=True)
     assert [pair.estimate.name.split(".")[1] for pair in pairs] == ["background", "speaker2", "speaker1"]
 
 
@@ -92,8 +91,8 @@ def test_speakers_are_scored_in_the_order_that_fits(clean: np.ndarray, tmp_path:
             write(tmp_path / folder / f"song.stem{n + 1}.wav", voice)
     write(tmp_path / "noisy" / "mix.wav", clean + other)
     write(tmp_path / "noisy" / "song.wav", clean + other)
-    pairs = pair_files(tmp_path / "clean", tmp_path / "out", tmp_path / "noisy")
-    rows = score_many(in_best_order(pairs, interchangeable), ["si_sdr"])
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", tmp_path / "noisy", of_stems=True)
+    rows = score_many(pairs, ["si_sdr"])
     assert [row.name for row in rows] == [
         "mix.speaker1: mix.speaker2.wav",
         "mix.speaker2: mix.speaker1.wav",
@@ -117,5 +116,144 @@ def test_stems_of_another_rate_find_their_references(tmp_path: Path, rate: int) 
     references, estimates = ([getattr(p, side) for p in pairs] for side in ("reference", "estimate"))
     assert best_order(references, estimates) == (1, 0)
     assert best_order(estimates, references) == (1, 0)
-    rows = score_many(in_best_order(pairs, interchangeable), ["si_sdr"])
+    rows = score_many(pair_files(tmp_path / "clean", tmp_path / "out", of_stems=True), ["si_sdr"])
     assert min(row.values["si_sdr"].value or 0 for row in rows) > 10
+
+
+def voices(folder: Path, names: dict[str, int]) -> None:
+    """Write voices, by their numbers, as files of these names, with a trace of the others."""
+    spoken = speech_like(1.5, RATE, 3)
+    for name, n in names.items():
+        write(folder / name, spoken[n : n + 1] + 0.01 * spoken.sum(0))
+
+
+REFERENCES = {"m.speaker1.wav": 0, "m.speaker2.wav": 1}
+SURPLUS = {"m.speaker1.wav": 2, "m.speaker2.wav": 0, "m.speaker3.wav": 1}
+IN_FOLDERS = {"speaker1/m.wav": 0, "speaker2/m.wav": 1, "background/m.wav": 2}
+
+
+@pytest.mark.parametrize(
+    ("references", "estimates", "expected"),
+    [
+        pytest.param(
+            REFERENCES,
+            SURPLUS,
+            ["m.speaker1: m.speaker2.wav", "m.speaker2: m.speaker3.wav", "m.speaker3: m.speaker1.wav"],
+            id="surplus estimate",
+        ),
+        pytest.param(
+            SURPLUS,
+            REFERENCES,
+            ["m.speaker2: m.speaker1.wav", "m.speaker3: m.speaker2.wav"],
+            id="surplus reference",
+        ),
+        pytest.param(REFERENCES, {"m.speaker1.wav": 1}, ["m.speaker2: m.speaker1.wav"], id="one estimate"),
+        pytest.param(
+            IN_FOLDERS,
+            {"speaker1/m.wav": 1, "speaker2/m.wav": 0, "background/m.wav": 2},
+            ["m.background", "m.speaker1: speaker2/m.wav", "m.speaker2: speaker1/m.wav"],
+            id="folders of stems",
+        ),
+        pytest.param(
+            IN_FOLDERS,
+            {"m.speaker1.wav": 1, "m.speaker2.wav": 0, "m.background.wav": 2},
+            ["m.background", "m.speaker1: m.speaker2.wav", "m.speaker2: m.speaker1.wav"],
+            id="names against folders",
+        ),
+        pytest.param(
+            {"song.vocals.wav": 0, "song.drums.wav": 1},
+            {"vocals/song.wav": 0, "drums/song.wav": 1},
+            ["song.drums", "song.vocals"],
+            id="other stems in folders",
+        ),
+    ],
+)
+def test_stems_find_the_references_they_fit(
+    references: dict[str, int], estimates: dict[str, int], expected: list[str], tmp_path: Path
+) -> None:
+    voices(tmp_path / "clean", references)
+    voices(tmp_path / "out", estimates)
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", of_stems=True)
+    rows = score_many(pairs, ["si_sdr", "si_sir"])
+    assert [row.name for row in rows] == expected
+    assert [row.failed for row in rows] == [
+        pair.reference not in _files(tmp_path / "clean") for pair in pairs
+    ]
+    for row, pair in zip(rows, pairs, strict=True):
+        assert row.failed or min(row.values[name].value or 0 for name in row.values) > 20
+        assert row.facts["stem"] == pair.stem == pair.name.split(":")[0].split(".")[1]
+        assert len(pair.interferers) == len(references) - (not row.failed)
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*.wav") if path.is_file()]
+
+
+def test_an_unreadable_stem_does_not_stop_the_search(tmp_path: Path) -> None:
+    voices(tmp_path / "clean", REFERENCES)
+    voices(tmp_path / "out", {"m.speaker1.wav": 1})
+    (tmp_path / "out" / "m.speaker2.wav").touch()
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", of_stems=True)
+    first, second = score_many(pairs, ["si_sdr"])
+    assert "m.speaker2.wav is empty" in str(first.values["si_sdr"].reason)
+    assert (second.name, first.failed, second.failed) == ("m.speaker2: m.speaker1.wav", True, False)
+    assert (second.values["si_sdr"].value or 0) > 20
+
+
+@pytest.mark.parametrize("estimates", ["m.speaker{}.wav", "speaker{}/m.wav", "{}.wav"])
+@pytest.mark.parametrize("references", ["m.speaker{}.wav", "speaker{}/m.wav", "m/speaker{}.wav"])
+def test_listed_stems_find_the_references_they_fit(estimates: str, references: str, tmp_path: Path) -> None:
+    voices(tmp_path / "clean", {references.format(n): n for n in (1, 2)})
+    voices(tmp_path / "out", {estimates.format(n): 3 - n for n in (1, 2)})
+    voices(tmp_path, {"alone.wav": 0})
+    paths = [
+        (tmp_path / "clean" / references.format(n), tmp_path / "out" / estimates.format(n)) for n in (1, 2)
+    ]
+    listed = [FilePair(str(out), clean, out) for clean, out in paths]
+    alone = FilePair("alone", tmp_path / "alone.wav", tmp_path / "alone.wav")
+    first, last, second = pair_stems([listed[0], alone, listed[1]])
+    assert [pair.estimate for pair in (first, second)] == [listed[1].estimate, listed[0].estimate]
+    assert [pair.reference for pair in (first, second)] == [listed[0].reference, listed[1].reference]
+    assert first.interferers == (listed[1].reference,)
+    assert first.mixture == second.mixture
+    [row] = score_many([last], ["si_sdr"])
+    assert row.notes == [
+        "its name says no stem, as NAME.speaker1 and speaker1/NAME do: no other order was tried"
+    ]
+
+
+def test_names_say_which_stem_they_are() -> None:
+    found = stems_of(["a/m.speaker1", "a/speaker2/b/m", "noise/m", "talk.v2", "plain", "speaker3"])
+    assert list(map(tuple, found.values())) == [
+        ("a/m", "speaker1"),
+        ("a/b/m", "speaker2"),
+        ("", ""),
+        ("talk", "v2"),
+        ("", ""),
+        ("", "speaker3"),
+    ]
+    assert stems_of(["noise/m", "speaker1/m"])["noise/m"] == ("m", "noise")
+    assert stems_of(["vocals/m"], ["m.vocals"])["vocals/m"] == ("m", "vocals")
+
+
+def test_two_stems_of_one_name_are_refused(tmp_path: Path) -> None:
+    voices(tmp_path, {"m.speaker1.wav": 0, "speaker1/m.wav": 0})
+    with pytest.raises(InputError, match="which of them counts"):
+        pair_files(tmp_path, tmp_path, of_stems=True)
+
+
+def test_the_input_of_a_recording_that_is_no_stem_is_of_its_own_name(tmp_path: Path) -> None:
+    """talk.v2 is another recording than talk."""
+    names = ("talk.v2", "talk.speaker1", "other")
+    for folder in ("clean", "out"):
+        voices(tmp_path / folder, {f"{name}.wav": 0 for name in names})
+    voices(tmp_path / "noisy", {"talk.wav": 1, "other.wav": 1})
+    clean, out, noisy = (tmp_path / name for name in ("clean", "out", "noisy"))
+    other, speaker, version = pair_files(clean, out, noisy)
+    assert other.noisy == noisy / "other.wav"
+    assert speaker.noisy == noisy / "talk.wav"
+    assert version.noisy == noisy / "talk.v2.wav"
+    [row] = score_many([version], ["si_sdr"])
+    assert "talk.v2.wav" in str(row.baseline["si_sdr"].reason)
+    assert (row.values["si_sdr"].value or 0) > 60, "only the input has no score"
+    assert pair_files(clean, out, noisy, of_stems=True)[2].noisy == noisy / "talk.wav"
