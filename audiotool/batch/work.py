@@ -17,7 +17,7 @@ from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
-from audiotool.metrics.rows import REFERENCE_RATE, Row
+from audiotool.metrics.rows import REFERENCE_RATE, Row, without_ending
 from audiotool.metrics.values import Value
 from audiotool.paths import Folders, is_url
 from audiotool.progress import Progress
@@ -256,7 +256,7 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     from audiotool.audio.formats import is_bare_name
     from audiotool.metrics.base import METRICS
     from audiotool.metrics.pairing import FilePair
-    from audiotool.metrics.score_files import score_stems
+    from audiotool.metrics.score_files import score_stems, stem_facts
 
     assert str(job.source) != PIPE, "a pipe is never planned with scores"
     is_bare = is_bare_name(job.source)
@@ -268,13 +268,18 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     order = work.scoring.order(job.references, estimates)
     stems = []
     for m, (reference, n) in enumerate(zip(references, order, strict=True)):
-        name = f"{job.name}: {estimates[n].name}" if len(estimates) > 1 else job.name
+        name, mixture, stem = job.name, "", ""
+        if len(estimates) > 1:
+            name = f"{job.name}: {estimates[n].name}"
+            mixture, stem = without_ending(job.name), estimates[m].stem.rpartition(".")[2]
         others = job.references[:m] + job.references[m + 1 :]
-        stems.append(FilePair(name, reference, estimates[n], source, others))
+        stems.append(FilePair(name, reference, estimates[n], source, others, mixture, stem))
     rows = score_stems(stems, work.metrics)
     for row, files in zip(rows, stems, strict=True):
         rate = row.facts.get(REFERENCE_RATE)
-        row.facts = {"output": str(files.estimate)} | ({} if rate is None else {REFERENCE_RATE: rate})
+        row.facts = {"output": str(files.estimate), **stem_facts(files)}
+        if rate is not None:
+            row.facts[REFERENCE_RATE] = rate
         if files.reference is not None:
             row.facts["reference"] = str(files.reference)
         elif job.unscored:

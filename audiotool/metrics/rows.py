@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,31 +131,72 @@ def numbers(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float]]
     return before, after
 
 
+Mark = Callable[[Row], Hashable]
+"""Function of a row: what it has in common with the row of another system; None where that is not known."""
+
+
 def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, Row]]:
     """Return the rows of two systems that are of one file, in the order of the second.
 
-    Rows of one name are of one file. So are rows whose names differ in the ending, if there is one of each.
+    Rows are of one file that are of one stem of a mixture, have one reference, one name, names that differ in
+    the ending, or one input: if there is one of each, in this order.
     """
-    by_name = {row.name: row for row in first}
-    names = {row.name for row in second}
-    alone = _by_file(row for row in first if row.name not in names)
-    mine = _by_file(row for row in second if row.name not in by_name)
-    by_name |= {row.name: alone[file] for file, row in mine.items() if file in alone}
-    return [(by_name[row.name], row) for row in second if row.name in by_name]
+    others, own = dict(enumerate(first)), dict(enumerate(second))
+    found: dict[int, Row] = {}
+    for mark in (_stem, _reference, _name, _file, _input):
+        theirs = _alone(others, mark)
+        for value, n in _alone(own, mark).items():
+            if value in theirs and not _differ(mark, others[theirs[value]], own[n]):
+                found[n] = others.pop(theirs[value])
+                del own[n]
+    return [(found[n], row) for n, row in enumerate(second) if n in found]
 
 
-def _by_file(rows: Iterable[Row]) -> dict[str, Row]:
-    """Return the rows by their files without endings; of those that share one, none."""
-    found: dict[str, list[Row]] = {}
-    for row in rows:
-        found.setdefault(_file(row), []).append(row)
-    return {name: same[0] for name, same in found.items() if len(same) == 1}
+def _alone(rows: Mapping[int, Row], mark: Mark) -> dict[Hashable, int]:
+    """Return the rows by their marks; of those that share one, none."""
+    found: dict[Hashable, list[int]] = {}
+    for n, row in rows.items():
+        found.setdefault(mark(row), []).append(n)
+    return {value: same[0] for value, same in found.items() if len(same) == 1 and value is not None}
 
 
-def _file(row: Row) -> str:
-    """Return the name of a row's file without its ending, which the rows of a batch have."""
-    path = Path(row.name)
-    return str(path.with_suffix("")) if is_readable_name(path) else row.name
+def _differ(mark: Mark, first: Row, second: Row) -> bool:
+    """Return whether rows of one reference or one input are of two files, as they differ in the other."""
+    marks = (_reference, _input) if mark in (_reference, _input) else ()
+    return any(of(first) != of(second) for of in marks if None not in (of(first), of(second)))
+
+
+def _stem(row: Row) -> Hashable:
+    stem = _fact(row, "stem")
+    return None if stem is None else (_fact(row, "mixture"), stem)
+
+
+def _reference(row: Row) -> Hashable:
+    return _fact(row, "reference")
+
+
+def _name(row: Row) -> Hashable:
+    return row.name
+
+
+def _file(row: Row) -> Hashable:
+    return without_ending(row.name)
+
+
+def _input(row: Row) -> Hashable:
+    return _fact(row, "noisy") or _fact(row, "input")
+
+
+def _fact(row: Row, name: str) -> str | None:
+    """Return a fact that is a text: a report from outside may have anything there."""
+    value = row.facts.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def without_ending(name: str) -> str:
+    """Return the name of a file without its ending, which the rows of a batch have and others do not."""
+    path = Path(name)
+    return str(path.with_suffix("")) if is_readable_name(path) else name
 
 
 def remarks(rows: Sequence[Row]) -> list[str]:

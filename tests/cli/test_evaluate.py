@@ -258,6 +258,12 @@ def test_a_list_names_the_pairs(folders: Path, tmp_path: Path) -> None:
     [alone] = json.loads(done.stdout)["files"]
     assert alone["snr"] == spoken["snr"]
     assert "snr_improvement" not in alone
+    other = tmp_path / "other.json"
+    other.write_text(done.stdout)
+    listing.write_text("\n".join(lines).replace("/out/", "/noisy/"))
+    done = evaluate("--list", listing, "--metrics", "snr", "--json", "--against", other)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["comparison"]["metrics"]["snr"]["difference"] == pytest.approx(-20, abs=1)
     listing.write_text("input\na.wav\n")
     paths = tmp_path / "list.txt"
     paths.write_text("a.wav\n")

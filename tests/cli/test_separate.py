@@ -70,6 +70,15 @@ def test_scores_are_those_of_the_best_order(separate: Callable[..., Result]) -> 
     assert [row["file"] for row in rows] == ["mix.wav: mix.speaker2.wav", "mix.wav: mix.speaker1.wav"]
     assert all(row["si_sdr"] > 5 and row["status"] == "done" for row in rows)
     assert any("stems reordered" in note for note in rows[0]["notes"])
+    assert [(row["mixture"], row["stem"]) for row in rows] == [("mix", "speaker1"), ("mix", "speaker2")]
+    Path("voices").mkdir()
+    for n in (1, 2):
+        Path(f"refs/speaker{n}.wav").rename(f"voices/mix.speaker{n}.wav")
+    places = ("--task", "separate", "--reference", "voices", "--estimate", "out", "--metrics", "si_sdr")
+    again = run_command("evaluate", *places, "--against", "r.json", "--json")
+    assert again.exit_code == 0, again.output
+    [same] = json.loads(again.stdout)["comparison"]["metrics"].values()
+    assert (same["n"], same["wins"], same["losses"]) == (2, 0, 0)
     assert {"sdr_noisy", "pesq", "stoi_improvement"} <= rows[0].keys()
     peaks = [float(np.abs(audiotool.read(f"out/mix.speaker{n}.wav")[0]).max()) for n in (2, 1)]
     assert [row["peak"] for row in rows] == pytest.approx(peaks, abs=1e-4)

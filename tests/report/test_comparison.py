@@ -63,6 +63,64 @@ def test_names_that_differ_in_their_endings_are_paired_where_that_is_certain() -
     assert names(["a.wav", "a.flac"], ["a.ogg"]) == names(["a.ogg"], ["a.wav", "a.flac"]) == []
 
 
+def stem(name: str, mixture: str, speaker: str, reference: str = "") -> Row:
+    facts = {"mixture": mixture, "stem": speaker, **({"reference": reference} if reference else {})}
+    return Row(name, facts=facts)
+
+
+def paired(first: list[Row], second: list[Row]) -> list[tuple[str, str]]:
+    return [(other.name, row.name) for other, row in of_one_file(first, second)]
+
+
+def test_stems_are_paired_whatever_file_each_system_has_for_them() -> None:
+    batch = [stem("m.wav: m.speaker2.wav", "m", "speaker1"), stem("m.wav: m.speaker1.wav", "m", "speaker2")]
+    kept = [stem("m.speaker1", "m", "speaker1"), stem("m.speaker2", "m", "speaker2")]
+    swapped = [
+        stem("m.speaker1: m.speaker2.wav", "m", "speaker1"),
+        stem("m.speaker2: m.speaker1.wav", "m", "speaker2"),
+    ]
+    for first in (batch, kept, swapped):
+        for second in (batch, kept, swapped):
+            found = of_one_file(first, second)
+            assert [(a.facts["stem"], b.facts["stem"]) for a, b in found] == [
+                ("speaker1",) * 2,
+                ("speaker2",) * 2,
+            ]
+    # The names of a batch's rows say the output, which another run may have for the other speaker.
+    other = [stem("m.wav: m.speaker1.wav", "m", "speaker1"), stem("m.wav: m.speaker2.wav", "m", "speaker2")]
+    assert paired(batch, other) == [
+        ("m.wav: m.speaker2.wav", "m.wav: m.speaker1.wav"),
+        ("m.wav: m.speaker1.wav", "m.wav: m.speaker2.wav"),
+    ]
+    # Reports of 0.2 have no stems, but references.
+    former = [Row(row.name, facts={"reference": f"clean/{row.facts['stem']}.wav"}) for row in batch]
+    now = [stem(row.name, "m", row.facts["stem"], f"clean/{row.facts['stem']}.wav") for row in other]
+    assert paired(former, now) == paired(batch, other)
+    assert paired([Row("m.speaker1"), Row("m.speaker2")], kept) == [(row.name, row.name) for row in kept]
+
+
+def test_files_of_other_names_are_paired_by_their_only_reference_or_input() -> None:
+    def rows(folder: str, **facts: str) -> list[Row]:
+        return [
+            Row(f"{folder}/{name}.wav", facts={fact: f"{place}/{name}.wav" for fact, place in facts.items()})
+            for name in ("a", "b")
+        ]
+
+    names = [("one/a.wav", "two/a.wav"), ("one/b.wav", "two/b.wav")]
+    for facts in ({"reference": "clean"}, {"noisy": "in"}, {"reference": "clean", "noisy": "in"}):
+        assert paired(rows("one", **facts), rows("two", **facts)) == names
+    # A task's reports call the unprocessed version their input.
+    assert paired(rows("one", input="in"), rows("two", noisy="in")) == names
+    assert paired(rows("one", reference="clean"), rows("two", noisy="clean")) == []
+    # One reference in two levels of noise, and two references of one mixture.
+    assert (
+        paired(rows("one", reference="clean", input="0dB"), rows("two", reference="clean", noisy="5dB")) == []
+    )
+    assert paired(rows("one", reference="left", noisy="in"), rows("two", reference="right", noisy="in")) == []
+    twice = [Row(f"one/{level}.wav", facts={"reference": "clean.wav"}) for level in (0, 5)]
+    assert paired(twice, [Row("two/0.wav", facts={"reference": "clean.wav"})]) == []
+
+
 def test_the_interval_is_that_of_a_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).normal(0.3, 0.5, 200)
     interval = bootstrap_interval(values)
