@@ -45,7 +45,7 @@ class References:
         """Return the references of an input, one for each stem.
 
         Raises:
-            PlanError: there is none.
+            PlanError: there is none, or there are several of its name.
         """
         if len(self.stems) > 1:
             return tuple(self._of_stem(found, stem) for stem in self.stems)
@@ -71,7 +71,11 @@ class References:
         )
 
     def _in_any_format(self, path: Path) -> Path | None:
-        """Return the file of this name, or one that differs only in its ending; None if there is none."""
+        """Return the file of this name, or the one that differs only in its ending; None if there is none.
+
+        Raises:
+            PlanError: several differ in their endings.
+        """
         if os.path.isfile(path) and is_readable_name(path):
             return path
         folder = path.parent
@@ -88,4 +92,7 @@ class References:
                     by_stem[composed(other.stem)].append(other)
             self._folders[folder] = by_stem
         alike = self._folders[folder].get(composed(path.stem), [])
-        return next((other for other in alike if other.stem == path.stem), next(iter(alike), None))
+        alike = [other for other in alike if other.stem == path.stem] or alike
+        if len(alike) > 1:
+            raise PlanError(f"{alike[0]} and {alike[1]} have one name: which of them counts?")
+        return next(iter(alike), None)

@@ -201,6 +201,18 @@ def test_references_are_found_by_place(folder: Path, tmp_path: Path) -> None:
         make_plan([str(folder / "sub")], layout)
 
 
+def test_of_two_references_of_one_name_none_is_guessed(folder: Path, tmp_path: Path) -> None:
+    """That with the input's own ending counts."""
+    for name in ("a.aiff", "a.flac", "a.wav"):
+        write_speech(tmp_path / "clean" / name, 0.2)
+    layout = Layout(output=str(tmp_path / "out.wav"), reference=str(tmp_path / "clean"))
+    [job] = make_plan([str(folder / "a.wav")], layout).jobs
+    assert job.references == (tmp_path / "clean" / "a.wav",)
+    (tmp_path / "clean" / "a.wav").unlink()
+    with pytest.raises(PlanError, match=r"a\.aiff and .*a\.flac have one name: which of them counts"):
+        make_plan([str(folder / "a.wav")], layout)
+
+
 def test_a_pipe_among_references_is_none(folder: Path, tmp_path: Path) -> None:
     """Nobody may ever write into it."""
     (tmp_path / "clean").mkdir()
