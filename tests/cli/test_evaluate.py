@@ -60,7 +60,14 @@ def test_single_files_chosen_metrics_json_and_csv(folders: Path, tmp_path: Path)
     assert done.returncode == 0, done.stderr
     [row] = json.loads(done.stdout)["files"]
     places = {"file", "status", "si_sdr", "lsd", "estimate", "reference", "version", "reasons", "notes"}
-    assert set(row) == places | {"seconds", "sample_rate", "channels", "peak", "elapsed_seconds"}
+    assert set(row) == places | {
+        "seconds",
+        "sample_rate",
+        "reference_sample_rate",
+        "channels",
+        "peak",
+        "elapsed_seconds",
+    }
     assert (row["status"], row["seconds"], row["sample_rate"], row["channels"]) == ("done", 2.0, 16000, 1)
     spoken, _ = soundfile.read(folders / "out/deep/spoken.wav")
     assert row["peak"] == pytest.approx(np.abs(spoken).max(), abs=1e-4)
