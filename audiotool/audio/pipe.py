@@ -29,7 +29,7 @@ from audiotool.audio.unclosed import (
     WavHeader,
     corrected,
     exactly,
-    is_chunk_name,
+    is_chunk_head,
     read_wav_header,
     warning_of_more,
 )
@@ -94,7 +94,8 @@ class WavStream(RawFile):
 
     def _warn_of_more(self, start: bytes, padding: int) -> None:
         """Warn of bytes behind the samples, with or without padding, that are no chunk, zeros or few."""
-        is_chunk = any(is_chunk_name(start[at : at + 4]) for at in (0, padding))
+        room = self._header.behind
+        is_chunk = any(is_chunk_head(start[at : at + 8], room) for at in (0, padding))
         is_long = len(start) - padding >= self._header.least_more
         if is_long and not is_chunk and any(start[padding:]):
             seconds = (self.frames or 0) / self.samplerate
@@ -122,7 +123,7 @@ class WavStream(RawFile):
             self._look_behind(padding)
             return []
         data = exactly(self._pipe, padding + header.behind)
-        if len(data) >= padding + 8 and not is_chunk_name(data[padding : padding + 4]):
+        if len(data) >= padding + 8 and not is_chunk_head(data[padding : padding + 8], header.behind):
             self._warn_of_more(data, padding)
             return []
         found = wav_extras(sub_chunks(data[padding:]))

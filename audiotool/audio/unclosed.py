@@ -34,6 +34,9 @@ PIECE, PIECES = 1 << 20, 8
 LEAST_SECONDS = 0.05
 """Least duration of what may be samples behind the end that a header names; tags are shorter."""
 
+LARGEST_TAG = 1 << 24
+"""Greatest size in bytes of a chunk behind the samples that is taken for one though the file ends in it."""
+
 LARGEST_WAV = 0xFFFFF000
 """Greatest size of samples that is surely no mark of an unknown size."""
 
@@ -77,7 +80,7 @@ def bytes_behind(file: BinaryIO) -> tuple[int, int]:
             width, end = header.frame_bytes, file.tell() + header.size
             more = max(0, file.seek(0, os.SEEK_END) - end)
             # Some programs do not pad an odd size.
-            is_chunk = any(_is_chunk(file, at) for at in (end, end + header.size % 2))
+            is_chunk = any(_is_chunk(file, at, more) for at in (end, end + header.size % 2))
             if more < header.least_more or is_chunk or _is_zero(file, end):
                 more = 0
     file.seek(position)
@@ -98,7 +101,18 @@ def warning_of_more(name: str, seconds: float, what: str) -> str:
     )
 
 
-def is_chunk_name(name: bytes) -> bool:
+def is_chunk_head(head: bytes, room: int) -> bool:
+    """Whether eight bytes may be the head of a chunk: a name, and a size that fits or is no more than a tag's.
+
+    The name alone says nothing: silence in A-law is the letter U. A tag may have been cut.
+
+    Args:
+        room: number of bytes that follow.
+    """
+    return _is_chunk_name(head[:4]) and int.from_bytes(head[4:8], "little") <= max(room, LARGEST_TAG)
+
+
+def _is_chunk_name(name: bytes) -> bool:
     """Whether four bytes may be the name of a chunk."""
     return name.isascii() and name.decode().isprintable()
 
@@ -282,16 +296,16 @@ def _are_chunks(file: BinaryIO, at: int, end: int) -> bool:
     while at + 8 <= end:
         file.seek(at)
         name, size = struct.unpack("<4sI", file.read(8))
-        if not is_chunk_name(name) or at + 8 + size > end:
+        if not _is_chunk_name(name) or at + 8 + size > end:
             return False
         at += 8 + size + size % 2
     return at in (end, end + 1)
 
 
-def _is_chunk(file: BinaryIO, at: int) -> bool:
+def _is_chunk(file: BinaryIO, at: int, room: int) -> bool:
     """Whether a chunk may begin at a position, complete or not."""
     file.seek(at)
-    return is_chunk_name(file.read(4))
+    return is_chunk_head(file.read(8), room)
 
 
 def _is_zero(file: BinaryIO, at: int) -> bool:

@@ -119,6 +119,25 @@ def test_a_header_behind_its_samples_is_said_to_be_so(tmp_path: Path, form: int)
 
 
 @pytest.mark.parametrize(
+    ("coding", "more"),
+    [
+        (6, b"\x55" * 2000),
+        (6, b"\x55\xd5\x55\x55" * 500),
+        (6, b"\x55\x55\x55\x55\xd5" * 400),
+        (7, b"\x7e~^NV\xfe\xff\x7f" * 250),
+    ],
+    ids=["silence", "quiet", "quiet that begins with letters", "mu-law"],
+)
+def test_samples_that_look_like_letters_are_no_chunk(tmp_path: Path, coding: int, more: bytes) -> None:
+    """A-law's silence is the letter U."""
+    subtype = {6: "ALAW", 7: "ULAW"}[coding]
+    soundfile.write(tmp_path / "a.wav", WHOLE[0, :800], 8000, subtype=subtype)
+    whole = (tmp_path / "a.wav").read_bytes() + more
+    for warnings in warnings_of(whole, tmp_path):
+        assert "by its header it ends after 0.10 s" in warnings[0]
+
+
+@pytest.mark.parametrize(
     "more",
     [
         b"note\2\0\0\0ab",
