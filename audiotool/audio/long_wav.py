@@ -11,10 +11,17 @@ import struct
 from typing import BinaryIO
 
 from audiotool.audio.formats import SAMPLE_BYTES
+from audiotool.audio.unclosed import read_wav_header
 from audiotool.errors import InputError
 
 WAV_BYTES = (1 << 32) - (1 << 20)
 """Number of bytes that fits sizes of 32 bits, headers included."""
+
+CHUNK_HEAD = 8
+"""Number of bytes before a chunk's body."""
+
+PCM = b"\1\0"
+"""Format tag of integer samples."""
 
 
 def container_for(format_name: str, subtype: str, channels: int, frames: int | None, beside: int = 0) -> str:
@@ -37,28 +44,39 @@ def container_for(format_name: str, subtype: str, channels: int, frames: int | N
     return "RF64"
 
 
-def make_wav(file: BinaryIO, more: int = 0) -> None:
+def make_wav(file: BinaryIO, more: int = 0, has_speakers: bool = False) -> None:
     """Convert an RF64 file to a WAV, in place, if that holds it; the samples are not moved.
 
     Args:
         more: number of bytes that will be appended.
+        has_speakers: whether the format stays extensible, to name the speakers of the channels; else it
+            becomes the plain one, which more programs read.
     """
     size = file.seek(0, io.SEEK_END)
     if size + more >= WAV_BYTES:
         return
-    file.seek(0)
-    file.write(b"RIFF" + struct.pack("<I", size - 8))
     file.seek(12)
-    data_bytes = 0
-    while len(head := file.read(8)) == 8:
-        name, length = struct.unpack("<4sI", head)
-        begin = file.tell()
-        if name == b"ds64":
-            data_bytes = struct.unpack("<QQ", file.read(16))[1]
-            file.seek(begin - 8)
-            file.write(b"JUNK")
-        elif name == b"data":
-            file.seek(begin - 4)
-            file.write(struct.pack("<I", data_bytes))
-            return
-        file.seek(begin + length + length % 2)
+    header = read_wav_header(file)
+    begin, data_bytes = file.tell(), header.size if header.is_known else 0
+    if not has_speakers:
+        frames = data_bytes // header.frame_bytes
+        rest = [chunk for chunk in header.chunks if chunk[0] not in (b"fmt ", b"fact")]
+        header = header._replace(chunks=[*_plain_format(header.fmt, frames), *rest])
+    room = begin - len(header.bytes_for(data_bytes)) - CHUNK_HEAD
+    header = header._replace(chunks=[*header.chunks, (b"JUNK", bytes(room))])
+    file.seek(0)
+    file.write(header.bytes_for(data_bytes))
+    file.seek(4)
+    file.write(struct.pack("<I", size - 8))
+
+
+def _plain_format(fmt: bytes, frames: int) -> list[tuple[bytes, bytes]]:
+    """Return the chunks of a plain format from the body of an extensible one, whose tag begins its GUID.
+
+    Args:
+        frames: samples a channel, which encodings other than PCM name.
+    """
+    tag = fmt[24:26]
+    if tag == PCM:
+        return [(b"fmt ", tag + fmt[2:16])]
+    return [(b"fmt ", tag + fmt[2:16] + bytes(2)), (b"fact", struct.pack("<I", frames))]

@@ -102,7 +102,7 @@ def warning_of_more(name: str, seconds: float, what: str) -> str:
 
 
 def is_chunk_head(head: bytes, room: int) -> bool:
-    """Whether eight bytes may be the head of a chunk: a name, and a size that fits or is no more than a tag's.
+    """Whether eight bytes may be the head of a chunk: a name, and a size that fits or may be a tag's.
 
     The name alone says nothing: silence in A-law is the letter U. A tag may have been cut.
 

@@ -354,7 +354,7 @@ class FileWriter(ReplacingWriter):
             self._check_written()
             file = self._replacement.file
             if self._may_be_wav:
-                make_wav(file, self._beside)
+                make_wav(file, self._beside, has_speakers=self._mask != 0)
             embed(file, self.format, self._parts, self._mask)
         except (soundfile.LibsndfileError, AssertionError, OSError) as error:
             raise self._failure(error) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import struct
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,7 +22,8 @@ from audiotool.audio.extras import Extras, Part
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.outputs import write
 from audiotool.audio.pipe_writer import PipeWriter
-from audiotool.audio.reader import read
+from audiotool.audio.reader import AudioReader, read
+from audiotool.audio.unclosed import WavHeader, read_wav_header
 from audiotool.audio.writer import FileWriter, OutputFormat
 from audiotool.errors import InputError
 
@@ -286,9 +288,36 @@ def test_a_stream_that_ends_early_is_a_plain_wav(tmp_path: Path, subtype: str) -
     head = (tmp_path / "unknown.wav").read_bytes()[:12]
     size = (tmp_path / "unknown.wav").stat().st_size
     assert head == b"RIFF" + (size - 8).to_bytes(4, "little") + b"WAVE"
-    assert soundfile.info(str(tmp_path / "unknown.wav")).format in ("WAV", "WAVEX")
+    found, expected = (
+        {name: body for name, body in header_of(tmp_path / path).chunks if name != b"JUNK"}
+        for path in ("unknown.wav", "known.wav")
+    )
+    # libsndfile notes the peak of float samples in a WAV, and not in an RF64.
+    expected.pop(b"PEAK", None)
+    assert found[b"fmt "][:16] == expected[b"fmt "][:16]
+    assert found.keys() == expected.keys()
+    assert found.get(b"fact") == expected.get(b"fact")
+    assert soundfile.info(str(tmp_path / "unknown.wav")).format == "WAV"
     (unknown, _), (known, _) = read(tmp_path / "unknown.wav"), read(tmp_path / "known.wav")
     np.testing.assert_array_equal(unknown, known)
+
+
+def test_a_short_stream_of_named_speakers_stays_extensible(tmp_path: Path) -> None:
+    extras = Extras("RIFF", (Part("note", b"odd"),), mask=0x600)
+    with FileWriter(tmp_path / "a.wav", OutputFormat(16000, 2, extras=extras)) as writer:
+        writer.write(np.full((999, 2), 0.25, np.float32))
+    with AudioReader(tmp_path / "a.wav") as reader:
+        assert (reader.extras.mask, reader.extras.all_names()) == (0x600, ["note"])
+        assert (reader.info.format, reader.info.frames) == ("WAVEX", 999)
+    assert header_of(tmp_path / "a.wav").behind == 12
+
+
+def header_of(path: Path) -> WavHeader:
+    with path.open("rb") as file:
+        file.seek(4)
+        (size,) = struct.unpack("<I", file.read(4))
+        file.seek(12)
+        return read_wav_header(file, size)
 
 
 FRAMES = 12_200
