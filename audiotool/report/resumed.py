@@ -10,7 +10,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.paths import is_url
 from audiotool.report.json_document import read_json_report
-from audiotool.text import without_credentials
+from audiotool.text import encodable, without_credentials
 
 Places = tuple[str, ...]
 """The input of a row, and its outputs."""
@@ -52,7 +52,7 @@ class FormerReport:
             rows = read_json_report(path).rows
         except (OSError, InputError):
             return
-        self._rows = {_places(row): row for row in rows if row.status != "failed"}
+        self._rows = {_written(_places(row)): row for row in rows if row.status != "failed"}
 
     def complete(self, rows: Iterable[Row]) -> None:
         """Give skipped rows the facts and notes that this report has of the same inputs and outputs, and the
@@ -68,7 +68,6 @@ class FormerReport:
 
     def rows_of(self, source: str, outputs: Sequence[str]) -> list[Row]:
         """Return the rows of one input as skipped ones: one of all its outputs, or one of each."""
-        source, *outputs = map(without_credentials, (source, *outputs))
         places = dict.fromkeys([(source, *outputs), *((source, output) for output in outputs)])
         found = [row for row in map(self._row, places) if row is not None]
         for row in found:
@@ -77,7 +76,7 @@ class FormerReport:
 
     def _row(self, places: Places) -> Row | None:
         """Return the row of an input and outputs; None without one, or if an output is newer or elsewhere."""
-        found = self._rows.get(places)
+        found = self._rows.get(_written(places))
         if found is None:
             return None
         try:
@@ -98,7 +97,11 @@ def _time_of(source: str) -> int | None:
 
 
 def _places(row: Row) -> Places:
-    """Return the input and the outputs of a row `without_credentials`, as reports have them."""
     outputs = row.facts.get("output")
     places = (row.facts.get("input"), *(outputs if isinstance(outputs, list) else [outputs]))
-    return tuple(without_credentials(str(place)) for place in places)
+    return tuple(map(str, places))
+
+
+def _written(places: Places) -> Places:
+    """Return places as reports have them: without credentials, and with bytes escaped that are not UTF-8."""
+    return tuple(encodable(without_credentials(place)) for place in places)

@@ -7,6 +7,7 @@ import json
 import os
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,31 @@ def test_a_resumed_report_keeps_what_the_earlier_one_knew(folder: Path) -> None:
     again = json.loads(Path("r.json").read_text())["files"]
     assert "checkpoint_sha256" not in again[0]
     assert "checkpoint_sha256" in again[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
+def test_a_resumed_report_keeps_what_is_known_of_names_in_another_encoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in (b"m\xfcller.wav", b"z\xfc.wav"):
+        cut = write_speech(Path("in/a.wav"), 0.5).read_bytes()[:-4000]
+        Path("in/a.wav").rename(Path("in", os.fsdecode(name)))
+        Path("in", os.fsdecode(name)).write_bytes(cut)
+    words = ("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--report", "r.json")
+    assert run(*words).exit_code == 0
+    first = json.loads(Path("r.json").read_text())["files"]
+    assert (first[0]["file"], len(first[0]["notes"])) == (r"m\xfcller.wav", 1)
+    expected = [{**entry, "status": "skipped"} for entry in first]
+    assert run(*words, "--skip-existing").exit_code == 0
+    assert json.loads(Path("r.json").read_text())["files"] == expected
+
+    def interrupted(job: Job, *_: Any) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch_run, "score_skipped", interrupted)
+    assert run(*words, "--skip-existing", "--reference", "in", "--metrics", "si_sdr").exit_code == 130
+    assert json.loads(Path("r.json").read_text())["files"] == expected
 
 
 @pytest.mark.parametrize(
