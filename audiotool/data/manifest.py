@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from audiotool.atomic import write_text
-from audiotool.csv_documents import decoded, separator_of
+from audiotool.csv_documents import csv_text, decoded, separator_of
 from audiotool.data.entry import Entry
 from audiotool.data.scan import scan
 from audiotool.errors import InputError
@@ -84,7 +84,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
     try:
         text = decoded(data)
         separator = separator_of(text.split("\n", 1)[0], FIRST_COLUMNS) or ","
-        lines = csv.reader(io.StringIO(text, newline=None), delimiter=separator, strict=True)
+        lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
         columns = next(lines, [])
         if FIRST_COLUMNS.isdisjoint(columns):
             there = ", ".join(columns or ["nothing"])[:MAX_SHOWN]
@@ -117,7 +117,7 @@ def _row(columns: Sequence[str], cells: Sequence[str], separator: str) -> dict[s
     """
     if len(cells) != len(columns):
         raise ValueError(f"{len(cells)} cells for {len(columns)} columns")
-    if any("\n" in cell for cell in cells) and _hold_rows(columns, cells, separator):
+    if any("\n" in cell or "\r" in cell for cell in cells) and _hold_rows(columns, cells, separator):
         raise ValueError("a quotation mark begins a cell that holds the next rows")
     row = dict(zip(columns, map(from_csv_cell, cells), strict=True))
     if separator != ",":
@@ -134,7 +134,7 @@ def _hold_rows(columns: Sequence[str], cells: Sequence[str], separator: str) -> 
 
     Such are the rows between two stray marks; names and transcripts may have line breaks and commas.
     """
-    rows = [line.split(separator) for line in separator.join(cells).split("\n") if line]
+    rows = [line.split(separator) for line in re.split("[\r\n]+", separator.join(cells)) if line]
     place = columns.index("path" if "path" in columns else "noisy")
     return len(rows) > 1 and all(
         len(row) >= len(columns) and re.search(r"\.\w+$", row[place].strip()) for row in rows
@@ -210,11 +210,8 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
         for e in entries
     ]
     columns = [*COLUMNS, BANDWIDTH] if any(e.bandwidth_hz for e in entries) else COLUMNS
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    lines = ([csv_cell(row[name]) for name in columns] for row in rows)
+    write_text(path, csv_text([columns, *lines]))
 
 
 def sources(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from audiotool.atomic import cause, write_text
 from audiotool.audio.outputs import write
+from audiotool.csv_documents import csv_text
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
 from audiotool.paths import path_from
@@ -146,8 +145,6 @@ def _relative(files: list[str], folder: Path) -> str:
 
 def _write_index(path: Path, rows: list[dict[str, Any]]) -> None:
     extra = [k for row in rows for k in row if k not in COLUMNS and k not in FILES]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*COLUMNS, *dict.fromkeys(extra), *FILES], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
-    write_text(path, text.getvalue())
+    columns = [*COLUMNS, *dict.fromkeys(extra), *FILES]
+    lines = ([csv_cell(row.get(name, "")) for name in columns] for row in rows)
+    write_text(path, csv_text([columns, *lines]))

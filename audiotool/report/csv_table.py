@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import itertools
 import math
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from audiotool import text
 from audiotool.audio.formats import is_output_name
+from audiotool.csv_documents import csv_text
 from audiotool.errors import InputError
 from audiotool.metrics.rows import REFERENCE_RATE, Row, column_names, metric_names
 from audiotool.metrics.values import Value
@@ -42,35 +42,31 @@ def to_csv(report: Report) -> str:
     columns = column_names(rows)
     # The status is in every row: it ends the scores, whose names the reader need not know.
     facts = list(dict.fromkeys([STATUS, *(name for row in rows for name in row.facts)]))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(map(_cell, ["file", *columns, *facts, "reasons", "notes"]))
-    for row in rows:
-        scores, known = row.columns(), {**row.facts, STATUS: row.status}
-        writer.writerow(
-            [
-                _cell(row.name),
-                *(_plain(scores[c].value) if c in scores else "" for c in columns),
-                *(_cell(on_one_line(known.get(f))) for f in facts),
-                _cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
-                _cell("; ".join(row.notes)),
-            ]
-        )
-    return text.encodable(stream.getvalue())
+    lines = [
+        [
+            _cell(row.name),
+            *(_plain(scores[c].value) if c in scores else "" for c in columns),
+            *(_cell(on_one_line(known.get(f))) for f in facts),
+            _cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
+            _cell("; ".join(row.notes)),
+        ]
+        for row in rows
+        for scores, known in [(row.columns(), {**row.facts, STATUS: row.status})]
+    ]
+    head = map(_cell, ["file", *columns, *facts, "reasons", "notes"])
+    return text.encodable(csv_text([head, *lines]))
 
 
 def curves_to_csv(rows: Sequence[Row]) -> str:
     """Return scores over time: one line for each row and step, with the time in seconds."""
     names = list(dict.fromkeys(name for row in rows for name in row.curves))
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["file", "seconds", *map(_cell, names)])
+    lines: list[list[Any]] = [["file", "seconds", *map(_cell, names)]]
     for row in rows:
         step_s = next((curve.step_s for curve in row.curves.values()), 0.0)
         columns = [row.curves[name].values if name in row.curves else () for name in names]
         for n, values in enumerate(itertools.zip_longest(*columns)):
-            writer.writerow([_cell(row.name), f"{n * step_s:.6g}", *map(_plain, values)])
-    return text.encodable(stream.getvalue())
+            lines.append([_cell(row.name), f"{n * step_s:.6g}", *map(_plain, values)])
+    return text.encodable(csv_text(lines))
 
 
 def read_csv(path: Path) -> Report:

@@ -40,6 +40,7 @@ def test_a_manifest_comes_back_as_written(tmp_path: Path) -> None:
             (tmp_path / "s1", tmp_path / "s2"),
         ),
         Entry(tmp_path / "line\nbreak.wav", "speech", '"carl"', 16000, 1.0, "train", "a, b"),
+        Entry(tmp_path / "x\ry.wav", "speech", "\r\ndora", 16000, 1.0, "train", "here"),
     ]
     write_manifest(tmp_path / "sub" / "m.csv", entries)
     assert read_manifest(tmp_path / "sub" / "m.csv") == entries

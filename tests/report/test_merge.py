@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -12,8 +13,8 @@ from kit.command import run_command
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, summary
-from audiotool.metrics.values import Value
-from audiotool.report.csv_table import read_csv
+from audiotool.metrics.values import Curve, Value
+from audiotool.report.csv_table import curves_to_csv, read_csv
 from audiotool.report.merge import check_distinct, merged, missing_shards
 from audiotool.report.read import check_readable, read_report
 from audiotool.report.report import Report, Run
@@ -184,6 +185,18 @@ def test_names_in_a_csv_are_no_formulas_and_come_back(tmp_path: Path) -> None:
     assert (first.name, first.facts, first.notes) == (name, facts, ["=a note"])
     assert first.values["pesq"].value == -0.5
     assert second.name == "'=b.wav"
+
+
+@pytest.mark.parametrize("name", ["x\ry.wav", "\rx.wav", "x\r\ny.wav", "x\ny.wav", '"x",\r.wav', "x.wav\r"])
+def test_line_breaks_in_names_stay_in_their_cell(tmp_path: Path, name: str) -> None:
+    rows = [
+        Row(name, facts={"status": "done", "input": name}, notes=["a"], curves={"pesq": Curve(1.0, (2.0,))}),
+        Row("b", facts={"status": "done"}),
+    ]
+    write_reports([tmp_path / "r.csv"], Report(rows))
+    found, other = read_report(tmp_path / "r.csv").rows
+    assert (found.name, found.facts, found.notes, other.name) == (name, rows[0].facts, ["a"], "b")
+    assert [len(line) for line in csv.reader(io.StringIO(curves_to_csv(rows), newline=""))] == [3, 3]
 
 
 def test_a_csv_is_shown(tmp_path: Path) -> None:
