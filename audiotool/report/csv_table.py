@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,12 @@ NUMBERS = (
 STATUS = "status"
 """Name of the first column behind the scores."""
 
+OUTPUT = "output"
+"""Name of the fact that is a path, or several."""
+
+BETWEEN, ESCAPED = "; ", "\\; "
+"""What stands between the parts of a cell, and what it becomes inside of one."""
+
 Entry = dict[str, str]
 """The cells of a line, by the names of their columns."""
 
@@ -46,8 +53,8 @@ def to_csv(report: Report) -> str:
         [
             _cell(row.name),
             *(_plain(scores[c].value) if c in scores else "" for c in columns),
-            *(_cell(on_one_line(known.get(f))) for f in facts),
-            _cell("; ".join(f"{name}: {reason}" for name, reason in row.reasons.items())),
+            *(_cell(_fact_cell(f, known.get(f))) for f in facts),
+            _cell(_joined([f"{name}: {reason}" for name, reason in row.reasons.items()])),
             _cell("; ".join(row.notes)),
         ]
         for row in rows
@@ -103,7 +110,7 @@ def _of_files(entries: Sequence[Entry], names: Sequence[str]) -> tuple[Sequence[
 
 def _row(entry: Entry, columns: Sequence[str]) -> Row:
     metrics = metric_names(columns)
-    reasons = dict(part.split(": ", 1) for part in entry["reasons"].split("; ") if ": " in part)
+    reasons = dict(part.split(": ", 1) for part in _split(entry["reasons"]) if ": " in part)
 
     def value(column: str) -> Value:
         number = entry[column]
@@ -123,12 +130,32 @@ def _row(entry: Entry, columns: Sequence[str]) -> Row:
     )
 
 
+def _fact_cell(name: str, value: Any) -> Any:
+    """Return a fact for a cell: numbers as they are, several parts as one text."""
+    parts = [value] if name == OUTPUT and isinstance(value, str) else _parts_of(value)
+    if parts is not None:
+        return _joined(parts)
+    return "" if value is None else value
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Return texts as one, which `_split` separates again: a name may hold what stands between two."""
+    return BETWEEN.join(part.replace(BETWEEN, ESCAPED) for part in parts)
+
+
+def _split(cell: str) -> list[str]:
+    parts = re.split(rf"(?<!\\){BETWEEN}", cell)
+    return [part.replace(ESCAPED, BETWEEN) for part in parts]
+
+
 def _fact(name: str, cell: str) -> Any:
-    """Return a fact from the cell that `on_one_line` made of it."""
-    parts = cell.split("; ")
+    """Return a fact from the cell that `_fact_cell` made of it."""
+    parts = _split(cell)
     if name in NUMBERS:
         return _number(cell)
-    if name == "output" and len(parts) > 1 and all(is_output_name(Path(part)) for part in parts):
+    if name == OUTPUT and len(parts) == 1:
+        return parts[0]
+    if name == OUTPUT and all(is_output_name(Path(part)) for part in parts):
         return parts
     if name == "settings" and all("=" in part for part in parts):
         pairs = (part.split("=", 1) for part in parts)
@@ -149,11 +176,17 @@ def _number(cell: str) -> float | int | str:
 
 def on_one_line(value: Any) -> Any:
     """Return a fact on one line: "mix=0.8; max_attenuation_db=12.0"."""
-    if isinstance(value, dict):
-        return "; ".join(f"{name}={item}" for name, item in value.items())
-    if isinstance(value, (list, tuple)):
-        return "; ".join(map(str, value))
+    parts = _parts_of(value)
+    if parts is not None:
+        return BETWEEN.join(parts)
     return "" if value is None else value
+
+
+def _parts_of(value: Any) -> list[str] | None:
+    """Return the texts of a fact that has several; None for any other."""
+    if isinstance(value, dict):
+        return [f"{name}={item}" for name, item in value.items()]
+    return list(map(str, value)) if isinstance(value, (list, tuple)) else None
 
 
 def _cell(value: Any) -> Any:

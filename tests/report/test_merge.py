@@ -172,6 +172,25 @@ def test_facts_come_back_from_csv_as_they_were(tmp_path: Path) -> None:
     assert [row.facts for row in read_report(tmp_path / "r.csv").rows] == [row.facts for row in rows]
 
 
+@pytest.mark.parametrize(
+    "output",
+    [
+        ["a; b.voice.wav", "a; b.noise.wav"],
+        ["a;.wav", "; b.wav"],
+        ["a\\; b.wav", "C:\\out\\b.wav"],
+        "a.wav; b.wav",
+        "a; b",
+        "a;b.wav",
+    ],
+)
+def test_names_in_a_csv_may_hold_what_stands_between_two(tmp_path: Path, output: list[str] | str) -> None:
+    facts = {"status": "done", "input": "a; b.wav", "output": output, "settings": {"x": "1; y=2", "mix": 1}}
+    scored = Row("a", {"pesq": Value(None, "silent; quiet: yes")}, {}, facts)
+    write_reports([tmp_path / "r.csv"], Report([scored]))
+    [found] = read_report(tmp_path / "r.csv").rows
+    assert (found.facts, found.reasons) == (facts, {"pesq": "silent; quiet: yes"})
+
+
 def test_names_in_a_csv_are_no_formulas_and_come_back(tmp_path: Path) -> None:
     name = '=HYPERLINK("http://localhost";"click").wav'
     outputs = ["-cmd.voice.wav", "@SUM(A1).noise.wav"]
