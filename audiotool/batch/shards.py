@@ -35,6 +35,9 @@ class Shard:
             raise PlanError(f"--shard is I/N, from 1/N to N/N, such as 3/64; not '{text}'")
         return cls(int(found[1]), int(found[2]))
 
+    def __str__(self) -> str:
+        return f"{self.index}/{self.count}"
+
     def share(self, sizes: Sequence[int]) -> list[int]:
         """Return the indices of the jobs in this share, in the plan's order.
 

@@ -122,6 +122,7 @@ def merge(
         done_twice,
         merged,
         missing_shards,
+        read_sources,
         repeated,
     )
     from audiotool.report.read import check_readable
@@ -133,10 +134,11 @@ def merge(
             check_readable(source)
         check_distinct(sources)
     refuse_foreign(output, sources, overwrite)
-    whole = merged(sources)
+    reports = read_sources(sources)
+    whole = merged(reports)
     _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
-    missing = missing_shards(sources)
-    shared = done_twice(whole.rows) if are_shards(sources) else []
+    missing = missing_shards(reports)
+    shared = done_twice(whole.rows) if are_shards(reports) else []
     if missing:
         count = "1 shard has" if len(missing) == 1 else f"{len(missing)} shards have"
         say(f"{count} no report here: {listed(missing)}")
@@ -156,8 +158,8 @@ def merge(
         paths = [str(path) for path in output]
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing, repeated=twice)
     elif not quiet:
-        reports = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
-        say(f"{len(whole.rows)} rows of {reports}: {', '.join(map(str, output))}")
+        count = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
+        say(f"{len(whole.rows)} rows of {count}: {', '.join(map(str, output))}")
     if missing or shared:
         raise typer.Exit(1)
 

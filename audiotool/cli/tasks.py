@@ -121,7 +121,8 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         from audiotool.cli.report import begin, page_sound
 
         sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
-        started = begin(**processor.provenance())
+        shard = None if layout.shard is None else str(layout.shard)
+        started = begin(**processor.provenance(), shard=shard)
     work = Work(processor, scoring, sound=sound, settings=None if started is None else started.settings)
     outcomes: list[Outcome] = []
     unwritten = Unwritten()

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
@@ -16,19 +17,52 @@ from audiotool.report.report import Report, Run
 _SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
 
 
-def merged(paths: Sequence[Path]) -> Report:
-    """Return a report of all rows, in the order of the reports; means are computed when it is written.
+class Source(NamedTuple):
+    """A report and its path."""
 
-    Facts of the run that all reports share are kept. If several rows are of one file, as in the reports of
-    two systems, every row says which report it comes from.
+    path: Path
+    report: Report
+
+
+class _Batch(NamedTuple):
+    """A batch of which there are shards.
+
+    Args:
+        before, between, after: the words around the two numbers in the names of its reports.
+        total: number of shards, as the names have it.
+        maker: command and model, where the names say nothing and JSON does.
+    """
+
+    before: str
+    between: str
+    total: str
+    after: str
+    maker: tuple[str | None, ...] = ()
+
+    def name(self, number: int) -> str:
+        """Return the name of a shard's report, or "shard 03/64"."""
+        return f"{self.before}{number:0{len(self.total)}}{self.between}{self.total}{self.after}"
+
+
+def read_sources(paths: Sequence[Path]) -> list[Source]:
+    """Read reports.
 
     Raises:
         InputError: one of the files cannot be read or is no report.
     """
-    reports = [read_report(path) for path in paths]
+    return [Source(path, read_report(path)) for path in paths]
+
+
+def merged(sources: Sequence[Source]) -> Report:
+    """Return a report of all rows, in the order of the reports; means are computed when it is written.
+
+    Facts of the run that all reports share are kept. If several rows are of one file, as in the reports of
+    two systems, every row says which report it comes from.
+    """
+    reports = [source.report for source in sources]
     rows = [row for report in reports for row in report.rows]
     if repeated(rows):
-        for path, report in zip(paths, reports, strict=True):
+        for path, report in sources:
             for row in report.rows:
                 # A report that was merged before has named its own.
                 row.facts.setdefault("report", str(path))
@@ -76,23 +110,34 @@ def _outputs(row: Row) -> tuple[str, ...]:
     return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 
-def are_shards(paths: Sequence[Path]) -> bool:
-    """Return whether all reports are of shards of one batch, by their names."""
-    names = [_SHARD.fullmatch(path.name) for path in paths]
-    return len({name and (name[1], name[3], name[4]) for name in names}) == 1 and names[0] is not None
+def are_shards(sources: Sequence[Source]) -> bool:
+    """Return whether all reports are of shards of one batch."""
+    shards = [_shard(source) for source in sources]
+    return len({shard and shard[0] for shard in shards}) == 1 and shards[0] is not None
 
 
-def missing_shards(paths: Iterable[Path]) -> list[str]:
-    """Return the names of missing reports: those of the same shards that the given names' numbers imply."""
-    found: dict[tuple[str, str, str], set[int]] = defaultdict(set)
-    for path in paths:
-        match = _SHARD.fullmatch(path.name)
-        if match is not None:
-            before, number, count, after = match.groups()
-            found[(before, count, after)].add(int(number))
+def missing_shards(sources: Iterable[Source]) -> list[str]:
+    """Return the names of missing reports, of the same batches as the given ones; "shard 03/64" where those
+    have names of their own."""
+    found: dict[_Batch, set[int]] = defaultdict(set)
+    for shard in filter(None, map(_shard, sources)):
+        found[shard[0]].add(shard[1])
     return [
-        f"{before}{n:0{len(count)}}-of-{count}{after}"
-        for (before, count, after), numbers in found.items()
-        for n in range(1, int(count) + 1)
+        batch.name(n)
+        for batch, numbers in found.items()
+        for n in range(1, int(batch.total) + 1)
         if n not in numbers
     ]
+
+
+def _shard(source: Source) -> tuple[_Batch, int] | None:
+    """Return the batch and the number of a shard's report; None for any other report."""
+    named = _SHARD.fullmatch(source.path.name)
+    if named is not None:
+        before, number, count, after = named.groups()
+        return _Batch(before, "-of-", count, after), int(number)
+    run = source.report.run
+    known = re.fullmatch(r"(\d{1,9})/(\d{1,9})", run.shard or "", re.ASCII)
+    if known is None:
+        return None
+    return _Batch("shard ", "/", known[2], "", (source.report.command, run.model)), int(known[1])

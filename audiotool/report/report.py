@@ -34,6 +34,7 @@ class Run:
         checkpoint_sha256: of the checkpoint's file.
         licence: of the checkpoint's weights.
         settings: options of the streams.
+        shard: share of the batch, "3/64".
     """
 
     command: str | None = None
@@ -45,6 +46,7 @@ class Run:
     checkpoint_sha256: str | None = None
     licence: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    shard: str | None = None
 
     @classmethod
     def begin(cls, command: str, **facts: Any) -> Run:

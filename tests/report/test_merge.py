@@ -15,7 +15,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, summary
 from audiotool.metrics.values import Curve, Value
 from audiotool.report.csv_table import curves_to_csv, read_csv
-from audiotool.report.merge import check_distinct, merged, missing_shards
+from audiotool.report.merge import are_shards, check_distinct, merged, missing_shards, read_sources
 from audiotool.report.read import check_readable, read_report
 from audiotool.report.report import Report, Run
 from audiotool.report.write import FORMATS, write_reports
@@ -62,7 +62,7 @@ def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> No
 
 
 def test_equal_fields_of_reports_are_kept(tmp_path: Path) -> None:
-    run = merged(written(tmp_path, "json")).run
+    run = merged(read_sources(written(tmp_path, "json"))).run
     assert (run.command, run.started, run.version, run.model) == (None, "2026-01-01T00:00:00", "0.1", None)
 
 
@@ -81,8 +81,9 @@ def test_a_report_given_twice_is_refused(tmp_path: Path) -> None:
 
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     first = written(tmp_path, "csv")[:1]
-    assert missing_shards(first) == ["report-0002-of-0002.csv"]
-    assert missing_shards([*first, tmp_path / "other.csv"]) == ["report-0002-of-0002.csv"]
+    write_reports([tmp_path / "other.csv"], REPORTS[0])
+    for others in ([], [tmp_path / "other.csv"]):
+        assert missing_shards(read_sources([*first, *others])) == ["report-0002-of-0002.csv"]
     words = ["report", "merge", str(first[0]), "-o", str(tmp_path / "all.csv")]
     for more in ([], ["--quiet"], ["--json"]):
         result = run_command(*words, *more)
@@ -90,6 +91,22 @@ def test_missing_shards_are_named(tmp_path: Path) -> None:
         assert "1 shard has no report here: report-0002-of-0002.csv" in result.stderr
         assert [row.name for row in read_report(tmp_path / "all.csv").rows] == ["a.wav", "b, c.wav"]
     assert json.loads(result.stdout)["missing"] == ["report-0002-of-0002.csv"]
+
+
+def test_missing_shards_with_names_of_their_own_are_named(tmp_path: Path) -> None:
+    """JSON says which shard it is of."""
+    paths = []
+    for model, numbers in (("x", (1, 3)), ("y", (1, 2, 3))):
+        for n in numbers:
+            paths.append(tmp_path / f"{model}_{n}_of_3.json")
+            facts = {"status": "done", "output": f"{model}{n}.wav"}
+            run = Run.begin("audiotool", model=model, shard=f"{n}/3")
+            write_reports([paths[-1]], Report([Row(f"{n}.wav", facts=facts)], run))
+    done = run_command("report", "merge", *paths, "-o", tmp_path / "all.json", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["missing"]) == (1, ["shard 2/3"])
+    assert "1 shard has no report here: shard 2/3" in done.stderr
+    for given, are in ((paths[:2], True), (paths, False), ([*paths[:1], tmp_path / "all.json"], False)):
+        assert are_shards(read_sources(given)) == are
 
 
 def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
@@ -114,7 +131,9 @@ def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
     assert [row.facts["report"] for row in read_report(tmp_path / "more.csv").rows] == sources
     assert "| a.wav | done | 2.000 | " in (tmp_path / "more.md").read_text()
     assert all((tmp_path / f"more.{ending}").read_text().count("other.json") for ending in ("md", "html"))
-    assert "report" not in merged([tmp_path / "one.json", tmp_path / "alone.json"]).rows[0].facts
+    assert (
+        "report" not in merged(read_sources([tmp_path / "one.json", tmp_path / "alone.json"])).rows[0].facts
+    )
     alone = run_command(*words[:3], "-o", tmp_path / "b.json", "--json")
     assert json.loads(alone.stdout)["repeated"] == []
     assert "several rows" not in alone.stderr
