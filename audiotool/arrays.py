@@ -80,6 +80,10 @@ class UserArray(Generic[ArrayT]):
                 f"the waveform holds {found.value} at sample {found.at} of channel {found.channel + 1}"
             )
 
+    def in_double(self) -> NDArray[np.float64]:
+        """Return the samples (channels, time) with the digits of float64."""
+        return np.atleast_2d(in_full_scale(values_of(self.waveform), np.float64))
+
     def restore(self, stems: NDArray[np.float32]) -> ArrayT:
         """Convert (stems, channels, time) to the user's kind; int16 is limited to full scale.
 
@@ -99,14 +103,20 @@ def in_full_scale(values: NDArray[Any], dtype: type[np.floating[Any]]) -> NDArra
     """Return a user's samples with a full scale of 1, as a new array of a floating type.
 
     Raises:
-        InputError: they are neither floating point nor int16.
+        InputError: they are neither floating point nor int16, or too great for that type.
     """
     if not np.issubdtype(values.dtype, np.floating) and not _is_int16(values.dtype):
         raise InputError(
             f"a waveform is floating point or int16, got {values.dtype}: divide other integers by their full"
             " scale"
         )
-    samples = values.astype(dtype)
+    with np.errstate(over="ignore"):
+        samples = values.astype(dtype)
+    if values.dtype.itemsize > samples.dtype.itemsize:
+        beyond = np.isinf(samples) & np.isfinite(values)
+        if beyond.any():
+            value = values[beyond][0]
+            raise InputError(f"the waveform holds {value:g}, beyond {samples.dtype}: full scale is 1")
     if _is_int16(values.dtype):
         samples /= INT16_SCALE
     return samples
@@ -137,17 +147,22 @@ def _is_tensor(array: Any) -> bool:
 
 
 def values_of(array: Any) -> NDArray[Any]:
-    """Return a user's array as a numpy array; a tensor's floating values, of any device, as float32.
+    """Return a user's array as a numpy array; a tensor's floating values, of any device, as float32, or as
+    float64 if they are so.
 
     Raises:
-        InputError: it is a tensor without values (torch's device "meta").
+        InputError: it is a tensor without values (torch's device "meta"), or not one of all values (sparse).
     """
     if not _is_tensor(array):
         return np.asarray(array)
     if array.is_meta:
         raise InputError("the array is a tensor without values: its device is meta")
-    plain = array.detach()
-    values: NDArray[Any] = (plain.float() if plain.is_floating_point() else plain).cpu().numpy()
+    if str(array.layout) != "torch.strided":
+        raise InputError(f"the array is a tensor of the layout {array.layout}: give array.to_dense()")
+    plain = array.detach().resolve_conj().resolve_neg()
+    # numpy lacks some of torch's floating types.
+    is_short = plain.is_floating_point() and plain.element_size() < 8
+    values: NDArray[Any] = (plain.float() if is_short else plain).cpu().numpy()
     return values
 
 

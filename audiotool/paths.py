@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
+from audiotool.errors import InputError
 from audiotool.text import composed
 
 MISSING = "no such file or folder"
@@ -38,6 +39,21 @@ _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 def is_url(place: object) -> bool:
     """Whether a text is a URL (s3://bucket/talk.wav) and not a path."""
     return isinstance(place, str) and "://" in place and re.fullmatch(_URL, place) is not None
+
+
+def local_path(place: object) -> str | Path:
+    """Return a user's path of a local file.
+
+    Raises:
+        InputError: it is no path, empty, or a URL.
+    """
+    if not isinstance(place, (str, os.PathLike)) or not isinstance(name := os.fspath(place), str):
+        raise InputError(f"a path is a str or a Path, got {type(place).__name__}")
+    if not name:
+        raise InputError("a path is empty")
+    if is_url(name):
+        raise InputError(f"{name} is a URL, and functions take local files: fetch it, or use the command")
+    return name if isinstance(place, str) else Path(name)
 
 
 @contextlib.contextmanager

@@ -44,6 +44,7 @@ from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, 
 from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult
 from audiotool.files.waveforms import Blocks, Opened, process_file
+from audiotool.paths import local_path
 from audiotool.progress import Progress
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.live_stream import LiveStream
@@ -234,6 +235,11 @@ class Pipeline:
         first = next(rest, None)
         if first is None:
             return
+        if not np.ndim(first):
+            raise InputError(
+                "stream takes an iterable of blocks, got one of numbers: give a whole waveform to the"
+                " pipeline itself, or as [waveform]"
+            )
         array = self._waveform(first)
         channels = array.block.shape[0]
         # The warm-up's blocks are kept as copies: the caller may reuse a block's memory for the next one.
@@ -354,6 +360,8 @@ class Pipeline:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
             CheckpointError: the input is a mel file, and the model takes waveforms alone.
         """
+        source = local_path(source)
+        target = target if isinstance(target, Target) else local_path(target)
         if is_mel_name(source):
             from audiotool.files.features import vocode_file
 

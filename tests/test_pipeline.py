@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -316,8 +317,17 @@ def test_an_array_tells_its_progress_and_ends_with_an_exception_from_it(pipeline
         (torch.zeros(10, dtype=torch.int64), 16000, "divide other integers"),
         (torch.zeros(10, dtype=torch.complex64), 16000, "floating point"),
         (torch.zeros(10, device="meta"), 16000, "without values"),
+        (
+            torch.zeros(10).to_sparse(),
+            16000,
+            r"of the layout torch.sparse_coo: give array.to_dense\(\)",
+        ),
+        (torch.zeros(10, dtype=torch.complex64).conj(), 16000, "floating point"),
+        (np.array([0.0, -1e300]), 16000, r"the waveform holds -1e\+300, beyond float32: full scale is 1"),
+        (torch.tensor([1e300], dtype=torch.float64), 16000, r"holds 1e\+300, beyond float32"),
     ],
 )
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 def test_bad_arrays_are_refused(
     pipeline: audiotool.Pipeline, waveform: np.ndarray, rate: Any, message: str
 ) -> None:
@@ -325,6 +335,28 @@ def test_bad_arrays_are_refused(
         pipeline(waveform, rate)
     with pytest.raises(InputError, match=message):
         list(pipeline.stream([waveform], rate))
+
+
+@pytest.mark.parametrize("blocks", [np.zeros(100, np.float32), torch.zeros(100), "a.wav"])
+def test_a_waveform_is_no_iterable_of_blocks(pipeline: audiotool.Pipeline, blocks: Any) -> None:
+    with pytest.raises(InputError, match=r"stream takes an iterable of blocks.*or as \[waveform\]"):
+        list(pipeline.stream(blocks, 16000))
+
+
+def test_a_tensor_that_is_marked_as_negated_is_as_any_other(pipeline: audiotool.Pipeline) -> None:
+    x = torch.from_numpy(speech_like(0.5, 16000)[0])
+    negated = torch.complex(x, x).conj().imag
+    assert negated.is_neg()
+    assert torch.equal(pipeline(negated, 16000), pipeline(-x, 16000))
+
+
+def test_open_files_are_not_processed(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
+    path = write_speech(tmp_path / "a.wav", 0.1)
+    places: list[tuple[Any, Any]] = [(io.BytesIO(), tmp_path / "b.wav"), (path, io.BytesIO()), (path, "")]
+    for source, target in places:
+        with pytest.raises(InputError, match="a path is"):
+            pipeline.process_file(source, target)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
 @pytest.mark.parametrize("channels", [0, "2", 1.5])

@@ -266,7 +266,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
     if not is_audio_name(path):
         raise InputError(
             f"{path}: the ending '{path.suffix}' names no audio format;"
-            f" use one of {_listed_endings()}, or --format"
+            f" use one of {_listed_endings()}, or name the format (--format, in Python format=)"
         )
     return FORMATS[ending]
 

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from audiotool.arrays import Array, UserArray, in_whole_hertz
 from audiotool.audio import PIPE
 from audiotool.audio.formats import muxer_for
 from audiotool.audio.writer import FileWriter, OutputFormat, Writer
+from audiotool.errors import InputError
+from audiotool.paths import local_path
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
 
 log = logging.getLogger(__name__)
+
+DOUBLES = ("DOUBLE", "PCM_32")
+"""Sample formats with more digits than float32 has."""
 
 
 def open_writer(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) -> Writer:
@@ -38,7 +46,7 @@ def open_writer(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) 
 
 
 def write(
-    path: str | Path,
+    path: str | os.PathLike[str] | BinaryIO,
     waveform: Array,
     sample_rate: int,
     subtype: str | None = None,
@@ -50,8 +58,10 @@ def write(
     is logged.
 
     Args:
+        path: a path, or a binary file that is open, such as `io.BytesIO()`, with a `format`: it is written at
+            its position, and stays open.
         waveform: (time,) or (channels, time), as pipelines take it: floating point with a full scale of 1, or
-            int16, numpy or torch.
+            int16, numpy or torch. "DOUBLE" and "PCM_32" keep the digits of float64, others those of float32.
         sample_rate: Hz.
         subtype: "PCM_24", "FLOAT" and others that the format holds, in any case; None is 16 bits, or the
             format's own.
@@ -59,16 +69,34 @@ def write(
     Raises:
         InputError: as `open_writer`, or other axes or types, NaN or infinite samples.
     """
-    block = UserArray(waveform).block
+    for what, value in (("subtype", subtype), ("format", format)):
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"a {what} is a str, got {value!r}")
+    if isinstance(path, (str, os.PathLike)) or not hasattr(path, "write"):
+        _write(local_path(path), waveform, sample_rate, subtype, format)
+        return
+    if format is None:
+        raise InputError("an open file has no ending that names its format: give one, such as format='wav'")
+    with tempfile.TemporaryDirectory(prefix="audiotool-") as folder:
+        complete = Path(folder, "output")
+        _write(complete, waveform, sample_rate, subtype, format)
+        with complete.open("rb") as file:
+            shutil.copyfileobj(file, path)
+
+
+def _write(
+    path: str | Path, waveform: Array, sample_rate: int, subtype: str | None, format: str | None
+) -> None:
+    array = UserArray(waveform)
     wanted = OutputFormat(
         in_whole_hertz(sample_rate),
-        block.shape[0],
+        array.block.shape[0],
         asked_format=format,
         asked_subtype=subtype,
-        frames=block.shape[1],
+        frames=array.block.shape[1],
     )
     with open_writer(path, wanted) as writer:
-        writer.write(block.T)
+        writer.write((array.in_double() if writer.subtype in DOUBLES else array.block).T)
     if writer.limited:
         log.warning(
             "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",

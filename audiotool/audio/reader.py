@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import logging
 import math
 import os
@@ -20,9 +21,9 @@ from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import WAVES, is_media_name
 from audiotool.audio.magic import ARRAY_BYTES
 from audiotool.audio.opening import bare_format, explain, opened
-from audiotool.audio.unclosed import bytes_behind, warning_of_more
+from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
 from audiotool.errors import InputError
-from audiotool.paths import is_fifo
+from audiotool.paths import is_fifo, local_path
 from audiotool.signals import deferred
 from audiotool.stdio import silent_libraries, standard_input
 
@@ -37,6 +38,8 @@ LARGEST_COUNT = 1 << 46
 """Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
+OPEN_FILE = "the open file"
+"""Name in messages of a file that the user has opened."""
 SHORT_FRAMES = 1024
 """Number of samples that are read at a time where damage is looked for."""
 
@@ -73,6 +76,7 @@ class AudioReader:
         raw: format of bare samples, in a pipe or in a file named as such (`BARE_ENDINGS`); a header, and an
             ending that has one coding alone, come first. None expects a header.
         name: name in messages; None is its path, or "standard input".
+        file: the open file, which can seek and is closed with the reader; None opens the path.
     Attributes:
         info: facts from the header.
         is_pipe: whether it can be read only once: standard input, or a named pipe.
@@ -88,6 +92,7 @@ class AudioReader:
         stdin: BinaryIO | None = None,
         raw: Raw | None = None,
         name: str | None = None,
+        file: BinaryIO | None = None,
     ) -> None:
         self.name = name or (STANDARD_INPUT if str(source) == PIPE else str(source))
         self.peak = 0.0
@@ -105,7 +110,7 @@ class AudioReader:
             self._source = self._from_pipe(self._stream(source, stdin), raw)
             is_streamed = isinstance(self._source, RawFile)
         else:
-            self._source = opened(self._path)
+            self._source = opened(self._path) if file is None else corrected(file)
             if raw is not None:
                 raw, remarks = bare_format(self._source, self.name, self._path, raw)
         self._is_bare = raw is not None
@@ -476,16 +481,28 @@ def excerpt(source: str | Path, start: int, frames: int) -> NDArray[np.float32]:
         return reader.excerpt(start, frames).T
 
 
-def read(source: str | Path) -> tuple[NDArray[np.float32], int]:
+def read(source: str | os.PathLike[str] | BinaryIO) -> tuple[NDArray[np.float32], int]:
     """Read a whole file; return (channels, time) float32, and the sample rate in Hz.
 
     What `AudioReader.warnings` say, of a truncated file for example, is logged.
 
+    Args:
+        source: a path, or a binary file that is open, such as `io.BytesIO(data)`: it is read from its
+            position on, and stays open.
     Raises:
-        InputError: as AudioReader and its blocks.
+        InputError: as AudioReader and its blocks; or neither a path nor a binary file.
     """
-    with AudioReader(source) as reader:
+    with _reader_of(source) as reader:
         blocks = list(reader.blocks(BLOCK_FRAMES))
     for warning in reader.warnings:
         log.warning("%s", warning)
     return np.ascontiguousarray(np.concatenate(blocks).T), reader.info.sample_rate
+
+
+def _reader_of(source: Any) -> AudioReader:
+    if not hasattr(source, "read"):
+        return AudioReader(local_path(source))
+    data = source.read()
+    if not isinstance(data, bytes):
+        raise InputError("an open file is read as bytes: open it with the mode 'rb'")
+    return AudioReader(OPEN_FILE, file=io.BytesIO(data))

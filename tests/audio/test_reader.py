@@ -9,6 +9,7 @@ import re
 import shlex
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -217,6 +218,36 @@ def test_a_whole_file_is_read_with_a_word_on_what_is_missing(
     [record] = caplog.records
     assert record.levelname == "WARNING"
     assert f"{path} is truncated: 2.00 s of 4.00 s are there" in record.message
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.mp3", "a.ogg"])
+def test_open_files_are_read_from_their_position(tmp_path: Path, name: str) -> None:
+    path = write_speech(tmp_path / name, 0.5)
+    expected = read(path)
+    memory = io.BytesIO(b"before" + path.read_bytes())
+    memory.seek(6)
+    with path.open("rb") as file:
+        for source in (memory, file):
+            found = read(source)
+            np.testing.assert_array_equal(found[0], expected[0])
+            assert (found[1], source.closed) == (16000, False)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (None, "a path is a str or a Path, got NoneType"),
+        (b"a.wav", "a path is a str or a Path, got bytes"),
+        (0, "a path is a str or a Path, got int"),
+        ("", "a path is empty"),
+        ("http://localhost:1/a.wav", "http://localhost:1/a.wav is a URL, and functions take local files"),
+        (io.StringIO("RIFF"), "open it with the mode 'rb'"),
+        (io.BytesIO(b"RIFF"), "the open file cannot be read as audio"),
+    ],
+)
+def test_what_is_no_file_is_refused(source: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(source)
 
 
 def damaged(path: Path, at: float) -> Path:

@@ -173,6 +173,47 @@ def test_write_takes_what_pipelines_take(tmp_path: Path, given: Any, rate: Any) 
     np.testing.assert_array_equal(found, X[None])
 
 
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
+@pytest.mark.parametrize(("subtype", "step"), [("DOUBLE", 0), ("PCM_32", 2**-32)])
+def test_write_keeps_the_digits_of_float64(tmp_path: Path, kind: Any, subtype: str, step: float) -> None:
+    x = np.random.default_rng(0).uniform(-0.5, 0.5, 1000)
+    write(tmp_path / "a.wav", kind(x), 16000, subtype)
+    assert np.abs(soundfile.read(tmp_path / "a.wav")[0] - x).max() <= step
+
+
+def test_write_fills_an_open_file_and_leaves_it_open(tmp_path: Path) -> None:
+    memory = io.BytesIO()
+    for name in ("a.flac", "b.wav"):
+        write(tmp_path / name, X, 16000)
+        begin = memory.tell()
+        write(memory, X, 16000, format=name[2:])
+        assert memory.getvalue()[begin:] == (tmp_path / name).read_bytes()
+    with pytest.raises(InputError, match="nan at sample 0"):
+        write(memory, np.array([np.nan]), 16000, format="wav")
+    with pytest.raises(InputError, match="give one, such as format='wav'"):
+        write(memory, X, 16000)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "message"),
+    [
+        (None, {}, "a path is a str or a Path, got NoneType"),
+        ("", {}, "a path is empty"),
+        ("s3://bucket/a.wav", {}, "is a URL"),
+        ("a.wav", {"subtype": 5}, "a subtype is a str, got 5"),
+        ("a.wav", {"format": 5}, "a format is a str, got 5"),
+        ("a.xyz", {}, "in Python format="),
+    ],
+)
+def test_write_refuses_other_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, options: dict[str, Any], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=message):
+        write(path, X, 16000, **options)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("given", "rate", "message"),
     [
