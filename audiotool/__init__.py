@@ -17,7 +17,9 @@ from audiotool.version import __version__
 
 if TYPE_CHECKING:
     from audiotool.audio.outputs import write
+    from audiotool.audio.raw import Raw
     from audiotool.audio.reader import read
+    from audiotool.audio.target import Target
     from audiotool.checkpoint import Metadata
     from audiotool.errors import (
         AudiotoolError,
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
         RecipeError,
         StreamError,
     )
+    from audiotool.files.processor import FileResult, Written
     from audiotool.metrics.score import score
+    from audiotool.metrics.values import Value
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.live_stream import LiveStream
     from audiotool.streaming.session import Settings
     from audiotool.streaming.state import StreamState
+    from audiotool.streaming.streams import FullError, SharedStream, Streams
     from audiotool.tasks.load import load, load_model
 
 _HOMES = {
@@ -42,8 +47,15 @@ _HOMES = {
     "Pipeline": "audiotool.pipeline",
     "LiveStream": "audiotool.streaming.live_stream",
     "Settings": "audiotool.streaming.session",
+    "SharedStream": "audiotool.streaming.streams",
     "StreamState": "audiotool.streaming.state",
+    "Streams": "audiotool.streaming.streams",
     "Metadata": "audiotool.checkpoint",
+    "FileResult": "audiotool.files.processor",
+    "Raw": "audiotool.audio.raw",
+    "Target": "audiotool.audio.target",
+    "Value": "audiotool.metrics.values",
+    "Written": "audiotool.files.processor",
     "read": "audiotool.audio.reader",
     "score": "audiotool.metrics.score",
     "write": "audiotool.audio.outputs",
@@ -51,6 +63,7 @@ _HOMES = {
     "CheckpointError": "audiotool.errors",
     "DependencyError": "audiotool.errors",
     "DeviceError": "audiotool.errors",
+    "FullError": "audiotool.streaming.streams",
     "InputError": "audiotool.errors",
     "PlanError": "audiotool.errors",
     "RecipeError": "audiotool.errors",
@@ -62,15 +75,23 @@ __all__ = [
     "CheckpointError",
     "DependencyError",
     "DeviceError",
+    "FileResult",
+    "FullError",
     "InputError",
     "LiveStream",
     "Metadata",
     "Pipeline",
     "PlanError",
+    "Raw",
     "RecipeError",
     "Settings",
+    "SharedStream",
     "StreamError",
     "StreamState",
+    "Streams",
+    "Target",
+    "Value",
+    "Written",
     "__version__",
     "load",
     "load_model",

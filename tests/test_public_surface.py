@@ -13,8 +13,9 @@ from audiotool.arrays import Array, ArrayT
 
 NAMES = {
     *("AudiotoolError", "CheckpointError", "DependencyError", "DeviceError", "InputError", "PlanError"),
-    *("RecipeError", "StreamError"),
-    *("LiveStream", "Metadata", "Pipeline", "Settings", "StreamState", "__version__"),
+    *("FullError", "RecipeError", "StreamError"),
+    *("LiveStream", "Metadata", "Pipeline", "Settings", "SharedStream", "StreamState", "Streams"),
+    *("FileResult", "Raw", "Target", "Value", "Written", "__version__"),
     *("load", "load_model", "read", "score", "write"),
 }
 
@@ -25,9 +26,9 @@ SIGNATURES = {
     " output_rate: 'int | None' = None, bandwidth_hz: 'float | None' = None, upper_band: 'bool' = True,"
     " follow_removal: 'bool' = True, warm_up: 'bool' = True) -> 'Pipeline'",
     "load_model": "(path: 'str | Path', device: 'str | torch.device' = 'cpu') -> 'Model'",
-    "read": "(source: 'str | Path') -> 'tuple[NDArray[np.float32], int]'",
-    "write": "(path: 'str | Path', waveform: 'Array', sample_rate: 'int', subtype: 'str | None' = None,"
-    " format: 'str | None' = None) -> 'None'",
+    "read": "(source: 'str | os.PathLike[str] | BinaryIO') -> 'tuple[NDArray[np.float32], int]'",
+    "write": "(path: 'str | os.PathLike[str] | BinaryIO', waveform: 'Array', sample_rate: 'int',"
+    " subtype: 'str | None' = None, format: 'str | None' = None) -> 'None'",
     "score": "(reference: 'Array', estimate: 'Array', sample_rate: 'int', metrics: 'str | Sequence[str]',"
     " edge_hz: 'float | None' = None, interferers: 'Sequence[Array]' = ()) -> 'dict[str, Value]'",
     "Pipeline.output_rate": "(self, sample_rate: 'int') -> 'int'",

@@ -1,0 +1,51 @@
+"""The reference of the Python interface has every public name, and every section of its docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+import pytest
+import yaml
+from kit.docs import ROOT
+
+import audiotool
+
+PAGE = (ROOT / "docs" / "reference" / "python.md").read_text("utf-8")
+SECTION = "^(Args|Attributes|Returns|Yields|Raises):$"
+READ_AS = {"Args": "parameters"}
+"""Our name of a section -> Griffe's, where they differ."""
+
+
+def test_every_public_name_is_there() -> None:
+    named = set(re.findall(r"^::: audiotool\.(\w+)$", PAGE, re.MULTILINE))
+    errors = {name for name in audiotool.__all__ if hasattr(audiotool.errors, name)}
+    assert named - {"errors"} == set(audiotool.__all__) - errors - {"__version__"}
+
+
+@pytest.fixture(scope="module")
+def package() -> Any:
+    griffe = pytest.importorskip("griffe")
+    plugins = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["plugins"]
+    [options] = [p["mkdocstrings"]["handlers"]["python"]["options"] for p in plugins if isinstance(p, dict)]
+    places = [str(ROOT / place) for place in options["extensions"]]
+    return griffe.load(
+        "audiotool",
+        search_paths=[ROOT],
+        extensions=griffe.load_extensions(*places),
+        docstring_parser=options["docstring_style"],
+        docstring_options=options["docstring_options"],
+    )
+
+
+@pytest.mark.parametrize("name", sorted(set(audiotool.__all__) - {"__version__"}))
+def test_every_section_of_a_docstring_is_read(package: Any, name: str) -> None:
+    found = getattr(audiotool, name)
+    methods = [m for m, value in vars(found).items() if inspect.isfunction(value) and m[0] != "_"]
+    for place in (name, *(f"{name}.{method}" for method in methods if inspect.isclass(found))):
+        docstring = package[place].docstring
+        written = re.findall(SECTION, "" if docstring is None else docstring.value, re.MULTILINE)
+        read = [] if docstring is None else [section.kind.value for section in docstring.parsed]
+        for section in written:
+            assert READ_AS.get(section, section.lower()) in read, place
