@@ -147,7 +147,7 @@ class Run:
         """Load the initial weights and their history, unless a state has later ones."""
         # States of earlier versions have no history.
         if state is None or "history" not in state:
-            return begin_from(self.model, self.recipe.init)
+            return begin_from(self.model, self.recipe.init, self.fabric.is_global_zero)
         return None if state["history"] is None else History(**state["history"])
 
     def _restore(self, state: dict[str, Any]) -> None:

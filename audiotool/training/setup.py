@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import logging
+import shlex
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +25,11 @@ from audiotool.training.history import History
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+log = logging.getLogger(__name__)
+
+FITTED = ("weight_norm",)
+"""Settings in which a checkpoint's model may differ from the recipe's: weights are fitted to them."""
 
 
 class TrainingOutputs(nn.Module):
@@ -75,11 +85,14 @@ def build_model(recipe: Recipe) -> Model:
     return model
 
 
-def begin_from(model: Model, init: InitSection) -> History | None:
+def begin_from(model: Model, init: InitSection, is_first: bool = True) -> History | None:
     """Load the weights of another checkpoint, if the recipe names one.
 
-    The checkpoint's model is the recipe's, or one that the recipe's model extends.
+    The checkpoint's model is the recipe's, or one that the recipe's model extends. Settings that differ without
+    changing the shape of any weight (a window, a level) are named in a warning.
 
+    Args:
+        is_first: whether this process is the one that warns.
     Returns:
         The history of these weights.
     Raises:
@@ -100,11 +113,60 @@ def begin_from(model: Model, init: InitSection) -> History | None:
     skipped = {name for pattern in init.skip for name in _matching(pattern, names, "init.skip")}
     taken = {key: value for key, value in initial.items() if key not in skipped}
     kept = {key: value for key, value in state.items() if key in skipped}
+    differing = _differing(model, other)
     try:
         model.load_weights(taken | kept, source=str(path))
     except CheckpointError as error:
-        raise CheckpointError(f"{error} What is to begin afresh is named by init.skip=[NAME.*].") from error
+        options = _as_options(differing, model, other)
+        same = f" With {options} the recipe's network is the checkpoint's." if differing else ""
+        raise CheckpointError(
+            f"{error}{same} What is to begin afresh is named by init.skip=[NAME.*]."
+        ) from error
+    unseen = {
+        key: value
+        for key, value in differing.items()
+        if not _changes_weights(model, key, value)
+        and not _changes_weights(other, key, getattr(model.config, key))
+    }
+    if unseen and is_first:
+        log.warning(
+            "%s has other settings than the recipe, in which its weights make another network: keep them with"
+            " %s",
+            path,
+            _as_options(unseen, model, other),
+        )
     return History.of(path.stem, metadata)
+
+
+def _differing(model: Model, other: Model) -> dict[str, Any]:
+    """Return the settings of `other` in which two models of one class differ, but for `FITTED`.
+
+    A model that extends another has settings of its own: nothing is returned for it.
+    """
+    if type(model) is not type(other):
+        return {}
+    ours, theirs = (dataclasses.asdict(m.config) for m in (model, other))
+    return {key: value for key, value in theirs.items() if key not in FITTED and ours[key] != value}
+
+
+def _changes_weights(model: Model, key: str, value: Any) -> bool:
+    """Whether the model with another value of a setting has weights of other names or shapes."""
+    try:
+        changed = model.outline(dataclasses.asdict(model.config) | {key: value})
+    except CheckpointError:  # the value does not fit the model's other settings
+        return False
+    before, after = (
+        {name: tensor.shape for name, tensor in m.state_dict().items()} for m in (model, changed)
+    )
+    return before != after
+
+
+def _as_options(settings: Mapping[str, Any], model: Model, other: Model) -> str:
+    """Return the options of `audiotool train` that give the recipe these settings of `other`."""
+    keys = {f"model.config.{key}": value for key, value in settings.items()}
+    if model.sample_rate != other.sample_rate:
+        keys["audio.sample_rate"] = other.sample_rate
+    return " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in keys.items())
 
 
 def anchored(init: InitSection) -> InitSection:

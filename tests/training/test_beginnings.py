@@ -48,17 +48,42 @@ def test_weights_are_random_by_seed(tiny_recipe: dict[str, Any]) -> None:
     assert not torch.equal(first["tsfm_conv1.weight"], other["tsfm_conv1.weight"])
 
 
-def test_training_begins_with_another_checkpoint(tiny_recipe: dict[str, Any], weights: Path) -> None:
+def test_training_begins_with_another_checkpoint(
+    tiny_recipe: dict[str, Any], weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     model = initialised(tiny_recipe, f"init.checkpoint={weights}")
     torch.testing.assert_close(model.state_dict(), checkpoint.load(weights)[0].state_dict(), rtol=0, atol=0)
+    assert not caplog.records
 
 
-def test_skipped_tensors_stay_random(tiny_recipe: dict[str, Any], weights: Path) -> None:
+def test_settings_that_no_weight_shows_are_named(
+    tiny_recipe: dict[str, Any], weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = checkpoint.load(weights)[0].config.attention_window
+    changed = [f"init.checkpoint={weights}", f"model.config.attention_window={own + 1}"]
+    initialised(tiny_recipe, *changed)
+    assert caplog.messages == [
+        f"{weights} has other settings than the recipe, in which its weights make another network: keep them"
+        f" with --set model.config.attention_window={own}"
+    ]
+    caplog.clear()
+    initialised(tiny_recipe, *changed, f"model.config.attention_window={own}")
+    assert not caplog.records
+
+
+def test_skipped_tensors_stay_random(
+    tiny_recipe: dict[str, Any], weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wider = ["model.config.transformer_inner_dim=64", f"init.checkpoint={weights}"]
-    with pytest.raises(CheckpointError, match=r"of another shape.*init\.skip"):
+    with pytest.raises(CheckpointError, match=r"of another shape.*init\.skip") as caught:
         initialised(tiny_recipe, *wider)
+    own = checkpoint.load(weights)[0].config.transformer_inner_dim
+    assert (
+        f"With --set model.config.transformer_inner_dim={own} the recipe's network is the checkpoint's."
+    ) in str(caught.value)
     skip = "init.skip=['*.pos_ffn.w_*']"
     model = initialised(tiny_recipe, *wider, skip)
+    assert not caplog.records
     taken = checkpoint.load(weights)[0].state_dict()
     assert torch.equal(model.state_dict()["encoder.0.0.weight"], taken["encoder.0.0.weight"])
 
