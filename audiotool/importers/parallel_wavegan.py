@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiotool.checkpoint import Metadata, sha256
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.hifigan import named
+from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fold_weights
+
+log = logging.getLogger(__name__)
+
+STATISTICS = ("stats.npy", "stats.h5")
+"""Names of the file with the mean and scale of the training set's mels, published beside the weights."""
 
 MEL = {
     "sampling_rate": "sample_rate",
@@ -88,27 +96,29 @@ def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:
     return result
 
 
-def read_statistics(folder: Path) -> dict[str, Tensor]:
-    """Return mean and scale of the training set's mels from `stats.npy` or `stats.h5`; empty without them.
+def find_statistics(folders: Iterable[Path]) -> Path | None:
+    """Return the path of the first file of `STATISTICS` in the folders; None without one."""
+    places = (folder / name for folder in folders for name in STATISTICS)
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_statistics(path: Path) -> dict[str, Tensor]:
+    """Return "mean" and "scale" of the training set's mels, a value a band each, from one of `STATISTICS`.
 
     Raises:
         DependencyError: the file is .h5 and h5py is not installed.
-        CheckpointError: the file is damaged.
+        CheckpointError: the file is damaged, or a scale is not above 0.
     """
-    path = folder / "stats.npy"
     try:
-        if path.is_file():
-            mean, scale = np.load(path, allow_pickle=False)
-        else:
-            path = folder / "stats.h5"
-            if not path.is_file():
-                return {}
-            mean, scale = _read_hdf5(path)
+        mean, scale = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_hdf5(path)
+        found = {"mean": _vector(mean), "scale": _vector(scale)}
     except DependencyError:
         raise
     except Exception as error:  # a damaged file can fail in numpy and HDF5 in any way
         raise CheckpointError(f"{path} does not hold a mean and a scale: {error}") from error
-    return {"mean": _vector(mean), "scale": _vector(scale)}
+    if not found["scale"].gt(0).all():
+        raise CheckpointError(f"{path}: mels are divided by its scale, of which a value is not above 0")
+    return found
 
 
 def _read_hdf5(path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -127,24 +137,39 @@ def _vector(values: np.ndarray) -> Tensor:
 
 
 class StatisticsImporter(Importer):
-    """Base of importers that read the mels' mean and scale from a file beside the weights; without one they
-    change nothing."""
+    """Base of importers that read the mels' mean and scale from a file beside the weights or the
+    configuration; without one the network takes mels that are normalised already."""
 
-    def read(self, path: Path) -> Any:
-        official = super().read(path)
-        if not isinstance(official, Mapping):
-            return official
-        return {**official, "statistics": read_statistics(path.parent)}
+    def __init__(self) -> None:
+        self.statistics: dict[str, Tensor] = {}
 
-    def with_statistics(self, tensors: Mapping[str, Tensor], official: Any) -> dict[str, Tensor]:
+    def load(
+        self, path: Path, config: Path | None, overrides: Mapping[str, Any] | None = None
+    ) -> tuple[Model, Metadata]:
+        folders = dict.fromkeys(file.parent for file in (path, config) if file is not None)
+        found = find_statistics(folders)
+        self.statistics = {} if found is None else read_statistics(found)
+        model, metadata = super().load(path, config, overrides)
+        if found is None:
+            log.warning(
+                "no %s in %s: this network will take mels that are normalised already, with the mean and"
+                " scale of its training set; put that file beside the weights, and import them again",
+                " or ".join(STATISTICS),
+                " or ".join(map(str, folders)),
+            )
+            metadata.notes += " Without statistics: it takes mels that are normalised already."
+        else:
+            metadata.notes += f" Mean and scale of the mels are from {found.name} (SHA-256 {sha256(found)})."
+        return model, metadata
+
+    def with_statistics(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return the tensors of a network, and "mean" and "scale"."""
         bands = entry(tensors, "upsample_net.conv_in.weight").shape[0]
-        neutral = {"mean": torch.zeros(bands), "scale": torch.ones(bands)}
-        return {**tensors, **neutral, **official.get("statistics", {})}
+        return {**tensors, "mean": torch.zeros(bands), "scale": torch.ones(bands), **self.statistics}
 
 
 class ParallelWaveGANImporter(StatisticsImporter):
-    """Imports the folded generator and the statistics beside it; without them it takes normalised mels."""
+    """Imports the folded generator and the statistics of its mels."""
 
     name = "parallel-wavegan"
     origin = "github.com/kan-bayashi/ParallelWaveGAN"
@@ -173,7 +198,7 @@ class ParallelWaveGANImporter(StatisticsImporter):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return self.with_statistics(fold_weights(entry(official, "model", "generator")), official)
+        return self.with_statistics(fold_weights(entry(official, "model", "generator")))
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.yml")

@@ -46,8 +46,7 @@ SUPPORTED = {
 
 
 class WaveNetImporter(StatisticsImporter):
-    """Imports the folded weights and, if it exists, `stats.npy` beside the file: mean and scale of the
-    mels."""
+    """Imports the folded weights and the statistics of its mels."""
 
     name = "wavenet"
     origin = "github.com/r9y9/wavenet_vocoder"
@@ -68,7 +67,7 @@ class WaveNetImporter(StatisticsImporter):
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = fold_weights(entry(official, "state_dict"))
         tensors = {key.replace(".conv1x1c.", ".conv1x1_aux."): value for key, value in tensors.items()}
-        return self.with_statistics(tensors, official)
+        return self.with_statistics(tensors)
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "hparams.json")

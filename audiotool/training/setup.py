@@ -88,8 +88,8 @@ def build_model(recipe: Recipe) -> Model:
 def begin_from(model: Model, init: InitSection, is_first: bool = True) -> History | None:
     """Load the weights of another checkpoint, if the recipe names one.
 
-    The checkpoint's model is the recipe's, or one that the recipe's model extends. Settings that differ without
-    changing the shape of any weight (a window, a level) are named in a warning.
+    The checkpoint's model is the recipe's, or one that the recipe's model extends. Settings that differ
+    without changing the shape of any weight (a window, a level) are named in a warning.
 
     Args:
         is_first: whether this process is the one that warns.

@@ -56,7 +56,10 @@ def with_config(folder: Path, target: Path, change: dict[str, Any], section: str
 
 
 @pytest.mark.parametrize("form", ["npy", "h5"])
-def test_statistics_beside_the_file_are_taken_up(tmp_path: Path, form: str) -> None:
+@pytest.mark.parametrize("beside", ["weights", "configuration"])
+def test_statistics_beside_the_files_are_taken_up(
+    tmp_path: Path, form: str, beside: str, caplog: pytest.LogCaptureFixture
+) -> None:
     shutil.copytree(PWG, tmp_path, dirs_exist_ok=True)
     mean, scale = np.arange(20.0), np.arange(20.0) + 1
     if form == "npy":
@@ -65,12 +68,18 @@ def test_statistics_beside_the_file_are_taken_up(tmp_path: Path, form: str) -> N
         h5py = pytest.importorskip("h5py")
         with h5py.File(tmp_path / "stats.h5", "w") as file:
             file["mean"], file["scale"] = mean, scale
-    checkpoint = tmp_path / "checkpoint-400000steps.pkl"
-    model, _ = import_checkpoint(checkpoint, "parallel-wavegan", tmp_path / "config.yml")
+    checkpoint, config = tmp_path / "checkpoint-400000steps.pkl", tmp_path / "config.yml"
+    if beside == "configuration":
+        checkpoint = PWG / checkpoint.name
+    model, metadata = import_checkpoint(checkpoint, "parallel-wavegan", config)
+    assert f"Mean and scale of the mels are from stats.{form} (SHA-256 " in metadata.notes
+    assert not caplog.records
     assert model.mean.tolist() == mean.tolist()  # type: ignore[operator]
     assert model.scale.tolist() == scale.tolist()  # type: ignore[operator]
-    plain, _ = import_checkpoint(PWG / checkpoint.name, "parallel-wavegan", PWG / "config.yml")
+    plain, metadata = import_checkpoint(PWG / checkpoint.name, "parallel-wavegan", PWG / "config.yml")
     assert plain.scale.eq(1).all()  # type: ignore[operator]
+    assert metadata.notes.endswith("Without statistics: it takes mels that are normalised already.")
+    assert caplog.messages[0].startswith(f"no stats.npy or stats.h5 in {PWG}: this network will take mels")
 
 
 def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,6 +93,9 @@ def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
         import_checkpoint(checkpoint, "parallel-wavegan", config)
     (tmp_path / "stats.npy").write_bytes(b"not numpy")
     with pytest.raises(CheckpointError, match=r"stats\.npy does not hold a mean"):
+        import_checkpoint(checkpoint, "parallel-wavegan", config)
+    np.save(tmp_path / "stats.npy", np.stack((np.zeros(20), np.arange(20.0))))
+    with pytest.raises(CheckpointError, match="divided by its scale, of which a value is not above 0"):
         import_checkpoint(checkpoint, "parallel-wavegan", config)
 
 
