@@ -9,7 +9,7 @@ There is one file with one class for each official format:
         signature = ("encoder.0.0.weight", "tsfm_conv1")  # in every file of this model, in no other's
 
         def weights(self, official):                      # what `read` returned -> the model's own names
-            return entry(official, "model_state_dict")
+            return state_dict(official, "model_state_dict")
 
         def configuration(self, config, official):        # -> values of the model's config class
             return {...}
@@ -357,10 +357,26 @@ def entries(values: Any, names: Mapping[str, str], source: str = "the checkpoint
     return {name: entry(values, key, source=source) for key, name in names.items()}
 
 
-def state_dict(official: Any, key: str) -> dict[str, Tensor]:
-    """Return the state dict under `key` of a file, or the file itself if it is one."""
-    found: dict[str, Tensor] = official.get(key, official) if isinstance(official, Mapping) else {}
-    return found
+def state_dict(official: Any, *keys: str) -> dict[str, Tensor]:
+    """Return the state dict of a file, without the "module." of a training on several devices.
+
+    It is `official[keys[0]][keys[1]]…`, or else what the file has under "state_dict", or the file itself:
+    users save the tensors alone.
+
+    Raises:
+        CheckpointError: there is none; the keys that are there are listed.
+    """
+    places = (keys, ("state_dict",), ())
+    found = next((tensors for place in places if (tensors := _tensors_at(official, place))), None)
+    return without_prefix(entry(official, *keys) if found is None else found, "module.")
+
+
+def _tensors_at(values: Any, keys: Sequence[str]) -> Mapping[str, Tensor] | None:
+    """Return `values[keys[0]][keys[1]]…` if it holds tensors, else None."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, Mapping) else None
+    holds = isinstance(values, Mapping) and any(isinstance(value, Tensor) for value in values.values())
+    return values if holds else None
 
 
 def count(names: Iterable[str], pattern: str) -> int:

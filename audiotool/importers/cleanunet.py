@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 
 NAMES = {
     "channels_input": "channels_input",
@@ -39,7 +39,7 @@ class CleanUNetImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return dict(entry(official, "model_state_dict"))
+        return state_dict(official, "model_state_dict")
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "DNS-large-full.json")

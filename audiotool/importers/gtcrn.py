@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.importers.base import Importer, entry
+from audiotool.importers.base import Importer, state_dict
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
 ENCODER = [f"encoder.en_convs.{n}" for n in range(5)]
@@ -73,9 +73,8 @@ class GTCRNImporter(Importer):
         return _official_names(read_onnx(path)) if path.suffix == ".onnx" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors: dict[str, Tensor] = entry(official, "model") if "model" in official else official
         renamed = {}
-        for key, value in tensors.items():
+        for key, value in state_dict(official, "model").items():
             if key == "erb.ierb_fc.weight":
                 continue
             new = key.replace("encoder.en_convs", "encoder").replace("decoder.de_convs", "decoder")

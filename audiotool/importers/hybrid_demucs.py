@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config
+from audiotool.importers.base import Importer, Options, entry, read_config, state_dict
 from audiotool.importers.torch_file import read_torch
 
 CLASS = "demucs.hdemucs.HDemucs"
@@ -62,9 +62,8 @@ class HybridDemucsImporter(Importer):
         return read_torch(path, stand_ins=[CLASS])
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        state = official
-        if isinstance(official, Mapping) and "klass" in official:
-            state = entry(official, "state")
+        is_package = isinstance(official, Mapping) and "klass" in official
+        state = entry(official, "state") if is_package else state_dict(official, "state_dict")
         if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
             raise CheckpointError(
                 "the weights are quantised or not a state dict: import an unquantised package"

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 
 NAMES = {
     "stft_cfg": {
@@ -43,7 +43,7 @@ class MambAttentionImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return dict(entry(official, "generator"))
+        return state_dict(official, "generator")
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "MambAttention.yaml")

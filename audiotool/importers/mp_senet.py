@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
-from audiotool.importers.torch_file import tensor_names
+from audiotool.importers.base import Importer, Options, entries, read_config, require, state_dict
 
 NAMES = {
     "dense_channel": "dense_channel",
@@ -44,10 +43,11 @@ class MPSENetImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return dict(entry(official, "generator"))
+        return state_dict(official, "generator")
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")
         values = read_config(path)
-        blocks = {name.split(".")[1] for name in tensor_names(official) if name.startswith("TSTransformer.")}
+        names = self.weights(official)
+        blocks = {name.split(".")[1] for name in names if name.startswith("TSTransformer.")}
         return entries(values, NAMES, str(path)) | {"n_blocks": len(blocks)}

@@ -29,7 +29,6 @@ from audiotool.importers.base import (
     read_config,
     renamed,
     state_dict,
-    without_prefix,
 )
 from audiotool.models.layers.harmonic_noise_mix import HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED
 from audiotool.models.nsf import FILTER_SCALE, MEL
@@ -153,7 +152,7 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
 
 def _tensors(official: Any) -> dict[str, Tensor]:
     """Return the state dict of an epoch file or of the final network, trained on one device or several."""
-    return without_prefix(state_dict(official, "state_dict"), "module.")
+    return state_dict(official, "state_dict")
 
 
 def _variant(tensors: Mapping[str, Tensor]) -> str:

@@ -15,7 +15,7 @@ from audiotool.checkpoint import Metadata, sha256
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
-from audiotool.importers.base import Importer, Options, entries, entry, read_config, require
+from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.hifigan import named
 from audiotool.models.base import Model
@@ -198,7 +198,7 @@ class ParallelWaveGANImporter(StatisticsImporter):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return self.with_statistics(fold_weights(entry(official, "model", "generator")))
+        return self.with_statistics(fold_weights(state_dict(official, "model", "generator")))
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.yml")

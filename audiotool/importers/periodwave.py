@@ -11,7 +11,16 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entries, entry, read_config, renamed, require
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    entries,
+    entry,
+    read_config,
+    renamed,
+    require,
+    state_dict,
+)
 from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -79,7 +88,7 @@ class PeriodWaveImporter(Importer):
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors = {}
-        for key, tensor in renamed(fold_weights(entry(official, "model")), RENAMED).items():
+        for key, tensor in renamed(fold_weights(state_dict(official, "model")), RENAMED).items():
             # Convolutions over (frames, 1) are ours over frames; GRN's parameters have two axes of one.
             if tensor.dim() == 4:
                 tensor = tensor.squeeze(-1)
@@ -94,7 +103,7 @@ class PeriodWaveImporter(Importer):
         data, network = (entry(values, key, source=str(path)) for key in ("data", "model"))
         for options, section in zip(self.options, (data, network), strict=True):
             options.check(section, str(path))
-        tensors = entry(official, "model")
+        tensors = state_dict(official, "model")
         embedding = entry(tensors, "estimator.period_emb.weight", source="the PeriodWave checkpoint")
         blocks = sum(key.endswith(".block1.bias") and ".mids.0." in key for key in tensors)
         if blocks not in DILATIONS:

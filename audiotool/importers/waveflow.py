@@ -17,7 +17,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, without_prefix
+from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
 from audiotool.importers.hifigan import named
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.torch_file import check_size
@@ -86,7 +86,7 @@ def _from_l0sg(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         # Activations take every second place of the official list.
         return f"upsample_conv.{int(match[1]) // 2}."
 
-    folded = fold_weights(renamed(without_prefix(tensors, "module."), L0SG_NAMES))
+    folded = fold_weights(renamed(tensors, L0SG_NAMES))
     return {re.sub(r"^upsample_conv\.(\d+)\.", layer, key): value for key, value in folded.items()}
 
 
@@ -127,7 +127,7 @@ class WaveFlowImporter(Importer):
     def weights(self, official: Any) -> dict[str, Tensor]:
         if _is_parakeet(official):
             return _from_parakeet(official)
-        return _from_l0sg(entry(official, "model"))
+        return _from_l0sg(state_dict(official, "model"))
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         path = require(config, "config.json")

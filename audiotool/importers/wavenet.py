@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.importers.base import Options, entry, read_config, require
+from audiotool.importers.base import Options, entry, read_config, require, state_dict
 from audiotool.importers.parallel_wavegan import (
     MEL,
     UPSAMPLING,
@@ -65,7 +65,7 @@ class WaveNetImporter(StatisticsImporter):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        tensors = fold_weights(entry(official, "state_dict"))
+        tensors = fold_weights(state_dict(official, "state_dict"))
         tensors = {key.replace(".conv1x1c.", ".conv1x1_aux."): value for key, value in tensors.items()}
         return self.with_statistics(tensors)
 

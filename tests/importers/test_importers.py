@@ -201,26 +201,48 @@ def test_every_importer_names_a_model_and_its_source() -> None:
         assert importer.origin
 
 
-@pytest.mark.parametrize(
-    ("file", "name"),
-    [
-        ("cleanunet/official_checkpoint.pkl", "cleanunet"),
-        ("hifigan/v3_small/g_00000001", "hifigan"),
-        ("bigvgan/v2_small/bigvgan_generator.pt", "bigvgan"),
-        ("gtcrn/model_trained_on_dns3.tar", "gtcrn"),
-        ("hybrid_demucs/torchaudio_nfft1024/official_checkpoint.pt", "hybrid-demucs"),
-        ("mambattention/g_00000001.pth", "mambattention"),
-        ("mp_senet/g_00000001", "mp-senet"),
-        ("nsf/hn_nsf_small/trained_network.pt", "nsf"),
-        ("parallel_wavegan/v1_small/checkpoint-400000steps.pkl", "parallel-wavegan"),
-        ("periodwave/base_small/G_10000.pth", "periodwave"),
-        ("vocos/mel_resnet/pytorch_model.bin", "vocos"),
-        ("waveflow/h8_r16/waveflow_5000", "waveflow"),
-        ("waveglow/small/waveglow_1_state_dict.pt", "waveglow"),
-    ],
-)
+FILES = [
+    ("cleanunet/official_checkpoint.pkl", "cleanunet"),
+    ("hifigan/v3_small/g_00000001", "hifigan"),
+    ("bigvgan/v2_small/bigvgan_generator.pt", "bigvgan"),
+    ("gtcrn/model_trained_on_dns3.tar", "gtcrn"),
+    ("hybrid_demucs/torchaudio_nfft1024/official_checkpoint.pt", "hybrid-demucs"),
+    ("mambattention/g_00000001.pth", "mambattention"),
+    ("mp_senet/g_00000001", "mp-senet"),
+    ("nsf/hn_nsf_small/trained_network.pt", "nsf"),
+    ("parallel_wavegan/v1_small/checkpoint-400000steps.pkl", "parallel-wavegan"),
+    ("periodwave/base_small/G_10000.pth", "periodwave"),
+    ("vocos/mel_resnet/pytorch_model.bin", "vocos"),
+    ("waveflow/h8_r16/waveflow_5000", "waveflow"),
+    ("waveglow/small/waveglow_1_state_dict.pt", "waveglow"),
+]
+"""Files of `read_torch` as published, and their models."""
+
+
+@pytest.mark.parametrize(("file", "name"), FILES)
 def test_files_are_recognised_as_their_own_model(file: str, name: str) -> None:
     assert recognise(read_torch(CLEANUNET.parent / file))[0] == name
+
+
+@pytest.mark.parametrize(("file", "name"), FILES)
+def test_weights_are_taken_that_somebody_saved_alone(tmp_path: Path, file: str, name: str) -> None:
+    """As the refusal of pickled modules advises, or with DistributedDataParallel around the network."""
+    path = CLEANUNET.parent / file
+    config = next((p for p in path.parent.iterdir() if p.name.startswith("config")), None)
+    importer = IMPORTERS.get(name)()
+    official = importer.read(path)
+    expected = importer.weights(official), importer.configuration(config, official)
+    inner = read_torch(path)
+    for key in ("model_state_dict", "model", "state_dict", "generator"):
+        inner = inner.get(key, inner)
+    for prefix in ("", "module."):
+        saved = {prefix + key: value for key, value in inner.items()}
+        for form in (saved, {"state_dict": saved, "epoch": 1}):
+            torch.save(form, tmp_path / path.name)
+            official = importer.read(tmp_path / path.name)
+            found = importer.weights(official), importer.configuration(config, official)
+            torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0)
+            assert found[1] == expected[1]
 
 
 def test_a_less_specific_resemblance_is_no_advice() -> None:
