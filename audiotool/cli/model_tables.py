@@ -53,6 +53,17 @@ def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
         write("\n")
 
 
+def print_faults(faults: Sequence[Row]) -> None:
+    """Print why files are not in the tables, a line each.
+
+    Args:
+        faults: {"path", "error"}.
+    """
+    if faults:
+        lines = "".join(f"{one_line(fault['error'])}\n" for fault in faults)
+        write(f"Left out, because they cannot be used\n\n{lines}\n")
+
+
 def print_architectures(rows: Sequence[Row]) -> None:
     """Print one table of architectures at their published settings.
 

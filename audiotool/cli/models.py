@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.atomic import obstacle
+from audiotool.atomic import check_writable
 from audiotool.audio import PIPE
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
-from audiotool.cli.screen import write
-from audiotool.errors import CheckpointError, PlanError
+from audiotool.cli.screen import say, write
+from audiotool.errors import AudiotoolError, CheckpointError, PlanError, as_plan_error
 from audiotool.extras import require
 from audiotool.tasks import completion
 from audiotool.text import encodable, one_line, printable
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
+    from audiotool.engines.card import Card
     from audiotool.modelcard import Facts
     from audiotool.models.base import Model
 
@@ -41,20 +42,30 @@ def list_models(
 ) -> None:
     """List the bundled checkpoints with their scores, the imported ones, and the architectures."""
     from audiotool import named_checkpoints
-    from audiotool.cli.model_tables import BUNDLED, IMPORTED, print_architectures, print_checkpoints
+    from audiotool.cli.model_tables import (
+        BUNDLED,
+        IMPORTED,
+        print_architectures,
+        print_checkpoints,
+        print_faults,
+    )
     from audiotool.modelcard import published
 
-    checkpoints = [_checkpoint(name, cost) for name in named_checkpoints.bundled()]
-    imported = [_checkpoint(name, cost) for name in named_checkpoints.imported()]
+    checkpoints, faults = _rows(named_checkpoints.bundled(), cost)
+    imported, more = _rows(named_checkpoints.imported(), cost)
+    faults += more
     hidden = set() if cost else {"macs_per_second"}
     architectures = [{key: value for key, value in row.items() if key not in hidden} for row in published()]
     if not as_json:
         print_checkpoints(checkpoints, BUNDLED)
         if imported:
             print_checkpoints(imported, IMPORTED)
+        print_faults(faults)
         print_architectures(architectures)
         return
-    write_document("models list", checkpoints=checkpoints, imported=imported, architectures=architectures)
+    write_document(
+        "models list", checkpoints=checkpoints, imported=imported, faults=faults, architectures=architectures
+    )
 
 
 @app.command()
@@ -166,7 +177,7 @@ def import_official(
 
     path = Path(official)
     if model is None:
-        if path.exists():
+        if path.is_file():
             raise PlanError(f"{official}: say of which architecture it is with --model")
         model, path = official, released_file(official)
     if output is None:
@@ -175,10 +186,15 @@ def import_official(
         raise PlanError("--name is for imports without --output, which gives the file a place of its own")
     if output.suffix != ".safetensors":
         raise PlanError(f"{output}: a checkpoint ends in .safetensors")
-    refuse_existing(output, overwrite)
+    _refuse_output(output, overwrite)
     found, metadata = import_checkpoint(path, model, config, parse_settings(settings or []))
-    output.parent.mkdir(parents=True, exist_ok=True)
     checkpoint.save(output, found.state_dict(), metadata)
+    graph = checkpoint.graph_of(output)
+    if graph is not None:
+        say(
+            f"{graph} is of the earlier checkpoint: write it again with `audiotool models export {output}"
+            f" -o {graph} --overwrite`, or remove it"
+        )
     if as_json:
         write_document("models import", output=str(output), model=model)
     else:
@@ -206,10 +222,7 @@ def export(
     if output.suffix != ".onnx":
         raise PlanError(f"{output}: a graph ends in .onnx")
     for path in (output, output.with_suffix(".json")):
-        refuse_existing(path, overwrite)
-    reason = obstacle(output)
-    if reason is not None:
-        raise PlanError(f"cannot write {output}: {reason}")
+        _refuse_output(path, overwrite)
     path = named_checkpoints.resolve(named_checkpoints.defaults().get(name, name))
     require("onnxscript", "exporting a graph")
     from audiotool.exporting.export import export as write_graph
@@ -283,6 +296,17 @@ def card(
         write(one_line(str(written)) + "\n")
 
 
+def _refuse_output(path: Path, overwrite: bool) -> None:
+    """Check that a command may and can write a file.
+
+    Raises:
+        PlanError: it exists, and the option --overwrite is not given; or it cannot be written.
+    """
+    refuse_existing(path, overwrite)
+    with as_plan_error():
+        check_writable(path)
+
+
 def _built(description: Mapping[str, Any], real: bool) -> Model:
     """Return the model of a description {"name", "config"}.
 
@@ -295,11 +319,24 @@ def _built(description: Mapping[str, Any], real: bool) -> Model:
     return model_class.from_config(config).eval() if real else model_class.outline(config)
 
 
-def _checkpoint(name: str, cost: bool) -> dict[str, Any]:
-    from audiotool import checkpoint, named_checkpoints
+def _rows(checkpoints: Mapping[str, Path], cost: bool) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Return what is listed of each checkpoint, and {"path", "error"} of each file that cannot be used."""
+    rows, faults = [], []
+    for name, path in checkpoints.items():
+        try:
+            rows.append(_checkpoint(name, path, cost))
+        except AudiotoolError as error:
+            named = str(error) if str(path) in str(error) else f"{path}: {error}"
+            faults.append({"path": encodable(str(path)), "error": named})
+    return rows, faults
 
-    path = named_checkpoints.named()[name]
+
+def _checkpoint(name: str, path: Path, cost: bool) -> dict[str, Any]:
+    from audiotool import checkpoint
+    from audiotool.tasks.base import TASKS
+
     metadata = checkpoint.read_metadata(path)
+    TASKS.get(metadata.task)
     row = {"checkpoint": name, "task": metadata.task, "default": bool(_default_of(name))}
     facts, macs = _facts(path, metadata, cost)
     row |= {key: value for key, value in facts.row().items() if key != "tasks"}
@@ -322,16 +359,11 @@ def _default_of(name: str) -> str:
 
 def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
     """Return the facts of a checkpoint's model and, if `cost`, its multiply-accumulates a second of audio."""
-    from audiotool import checkpoint
     from audiotool.modelcard import Facts
 
-    graph = checkpoint.graph_of(path)
-    if graph is not None:
-        from audiotool.engines.card import Card
-
-        card = Card.read(graph.with_suffix(".json"))
-        if not cost or card.macs_per_second is not None:
-            return Facts.of_graph(card), card.macs_per_second
+    card = _card_of(path)
+    if card is not None and (not cost or card.macs_per_second is not None):
+        return Facts.of_graph(card), card.macs_per_second
     require("torch", f"the model of {path.name}")
     model = _built(metadata.model, real=cost)
     if not cost:
@@ -339,6 +371,21 @@ def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, f
     from audiotool.engines.cost import count_macs
 
     return Facts.of(model), count_macs(model)
+
+
+def _card_of(path: Path) -> Card | None:
+    """Return the card of the graph beside a checkpoint; None without one, or if that is of another file."""
+    from audiotool import checkpoint
+    from audiotool.engines.card import Card
+
+    graph = checkpoint.graph_of(path)
+    if graph is None:
+        return None
+    try:
+        card = Card.read(graph.with_suffix(".json"))
+    except CheckpointError:  # of an earlier checkpoint, whose tensors it names, or no card
+        return None
+    return card if card.checkpoint_sha256 == checkpoint.sha256(path) else None
 
 
 def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]]:

@@ -393,7 +393,7 @@ def _check_made_from(checkpoint: Path, card: Card, graph: Path) -> None:
     if digest != card.checkpoint_sha256:
         raise CheckpointError(
             f"{graph} was not made from {checkpoint}, which has changed: export it again with"
-            f" `audiotool models export {checkpoint} -o {graph}`"
+            f" `audiotool models export {checkpoint} -o {graph} --overwrite`"
         )
 
 

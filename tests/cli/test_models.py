@@ -91,6 +91,49 @@ def test_list_without_checkpoints(bundle: Path) -> None:
     assert "Bundled checkpoints: none" in models("list").stdout
 
 
+def test_list_goes_on_after_a_file_that_cannot_be_used(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    shutil.copy(tiny_checkpoint, folder / "mine.safetensors")
+    (folder / "broken.safetensors").write_bytes(b"xx")
+    save_file({"a": torch.zeros(1)}, folder / "foreign.safetensors")
+    model, metadata = checkpoint.load(tiny_checkpoint)
+    metadata.task = "unheard"
+    checkpoint.save(folder / "unknown.safetensors", model.state_dict(), metadata)
+    found = json.loads(models("list", "--json").stdout)
+    assert [row["checkpoint"] for row in found["imported"]] == ["mine"]
+    names = ("broken", "foreign", "unknown")
+    assert [row["path"] for row in found["faults"]] == [str(folder / f"{n}.safetensors") for n in names]
+    done = models("list")
+    assert done.exit_code == 0
+    assert any(line.startswith("mine ") for line in done.stdout.splitlines())
+    for row in found["faults"]:
+        assert row["path"] in row["error"]
+        assert f"\n{row['error']}\n" in done.stdout
+
+
+def test_a_graph_of_an_earlier_checkpoint_says_nothing_of_this_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    for file in checkpoint.files_of(named_checkpoints.resolve("denoise-tiny-16k")):
+        shutil.copy(file, folder / f"mine{file.suffix}")
+    assert "band-split-gru" in models("show", "mine").stdout
+    done = models(
+        "import", OFFICIAL, "--model", "cleanunet", "--config", CONFIG, "--name", "mine", "--overwrite"
+    )
+    place, graph = folder / "mine.safetensors", folder / "mine.onnx"
+    assert f"`audiotool models export {place} -o {graph} --overwrite`, or remove it" in done.stderr
+    assert "model: cleanunet" in models("show", "mine").stdout
+    (row,) = json.loads(models("list", "--json").stdout)["imported"]
+    assert row["model"] == "cleanunet"
+
+
 def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
     by_name = yaml.safe_load(models("show", "tiny", "--full").stdout)
     assert by_name["task"] == "denoise"
@@ -225,6 +268,7 @@ def test_import_replaces_with_overwrite_only(tmp_path: Path) -> None:
     [
         (["-o", "a.pt", "--config", CONFIG], 2, "ends in .safetensors"),
         (["-o", "a.safetensors"], 1, "give it with --config"),
+        (["-o", CONFIG / "a.safetensors"], 2, f"{CONFIG} is not a folder"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride"], 2, "write KEY=VALUE"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=["], 2, "not valid YAML"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "strid=2"], 1, "did you mean 'stride'"),

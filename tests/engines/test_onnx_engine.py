@@ -244,6 +244,7 @@ def test_a_changed_graph_or_checkpoint(tmp_path: Path) -> None:
     path = write(tmp_path, graph())
     (tmp_path / "late.safetensors").write_bytes(b"other weights")
     refused(lambda: OnnxEngine.open(path, tmp_path / "late.safetensors"), "not made from")
+    refused(lambda: OnnxEngine.open(path, tmp_path / "late.safetensors"), f"-o {path} --overwrite`")
 
 
 def _answer(engine: OnnxEngine, x: np.ndarray, folder: Path, answers: Any) -> None:
