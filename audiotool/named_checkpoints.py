@@ -69,12 +69,13 @@ def place_for(name: str) -> Path:
     """Return the path of an imported checkpoint of that name.
 
     Raises:
-        CheckpointError: the name is not valid, or that of a bundled checkpoint.
+        CheckpointError: the name is not valid, or that of a bundled checkpoint or of a task, in any case.
     """
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", name):
         raise CheckpointError(f"'{name}' is no name: letters, digits, '.', '_' and '-' make one")
-    if name in bundled():
-        raise CheckpointError(f"'{name}' is a bundled checkpoint: choose another with --name")
+    for known, what in ((bundled(), "bundled checkpoint"), (defaults() | defaults(FULL_BAND_HZ + 1), "task")):
+        if name.lower() in map(str.lower, known):
+            raise CheckpointError(f"'{name}' is a {what}: choose another with --name")
     return user_root() / f"{name}.safetensors"
 
 

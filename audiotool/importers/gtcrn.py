@@ -68,9 +68,10 @@ class GTCRNImporter(Importer):
     licence = "MIT"
     # The torch files and the graphs have these names.
     signature = ("encoder.en_convs.2.tra.att_fc", "decoder.de_convs.0.point_conv1", "dpgrnn1.intra_ln")
+    reads_config = False
 
     def read(self, path: Path) -> Any:
-        return _official_names(read_onnx(path)) if path.suffix == ".onnx" else super().read(path)
+        return _official_names(read_onnx(path)) if path.suffix.lower() == ".onnx" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         renamed = {}

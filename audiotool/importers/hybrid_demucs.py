@@ -20,6 +20,9 @@ from audiotool.importers.torch_file import read_torch
 
 CLASS = "demucs.hdemucs.HDemucs"
 
+UNSUPPORTED = ("demucs.htdemucs.HTDemucs", "demucs.demucs.Demucs", "fractions.Fraction")
+"""Other networks of the project, and what their packages hold besides, so that the refusal names them."""
+
 NAMES = {"nfft": "n_fft", "samplerate": "sample_rate"}
 """Official arguments -> fields of `HybridDemucsConfig` with another name."""
 
@@ -59,7 +62,7 @@ class HybridDemucsImporter(Importer):
     )
 
     def read(self, path: Path) -> Any:
-        return read_torch(path, stand_ins=[CLASS])
+        return read_torch(path, stand_ins=[CLASS, *UNSUPPORTED])
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         is_package = isinstance(official, Mapping) and "klass" in official
@@ -74,7 +77,12 @@ class HybridDemucsImporter(Importer):
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         if isinstance(official, Mapping) and "klass" in official:
             if official["klass"].__name__ != CLASS.rpartition(".")[2]:
-                raise CheckpointError(f"this package holds a {official['klass'].__name__}, not an HDemucs")
+                raise CheckpointError(
+                    f"this package holds another network of the project, {official['klass'].__name__}: only"
+                    " HDemucs is supported (hdemucs_mmi)"
+                )
+            if config is not None:
+                raise CheckpointError("this package says how its network was built: leave --config out")
             if official.get("args"):
                 raise CheckpointError("this package gives arguments by position, which no released one does")
             values, source = dict(entry(official, "kwargs")), "the package"

@@ -122,7 +122,7 @@ class WaveFlowImporter(Importer):
     )
 
     def read(self, path: Path) -> Any:
-        return read_paddle(path) if path.suffix == ".pdparams" else super().read(path)
+        return read_paddle(path) if path.suffix.lower() == ".pdparams" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         if _is_parakeet(official):

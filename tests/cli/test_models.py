@@ -337,7 +337,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return site
 
 
-def test_released_weights_of_a_package_become_a_name(package: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("package")
+def test_released_weights_of_a_package_become_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cleanunet").mkdir()
+    monkeypatch.chdir(tmp_path)
     done = models("import", "cleanunet", "--config", CONFIG, "--name", "mine")
     assert done.exit_code == 0, done.stderr
     place = tmp_path / "home" / "checkpoints" / "mine.safetensors"
@@ -362,6 +365,8 @@ def test_released_weights_of_a_package_become_a_name(package: Path, tmp_path: Pa
         ([OFFICIAL], 2, "say of which architecture it is with --model"),
         (["cleanunet", "--name", "../x"], 1, "'../x' is no name"),
         (["cleanunet", "--name", "denoise-16k"], 1, "is a bundled checkpoint: choose another"),
+        (["cleanunet", "--name", "Denoise-16K"], 1, "'Denoise-16K' is a bundled checkpoint: choose another"),
+        (["cleanunet", "--name", "Denoise"], 1, "'Denoise' is a task: choose another"),
         (["cleanunet", "--name", "x", "-o", "x.safetensors"], 2, "--name is for imports without --output"),
     ],
 )

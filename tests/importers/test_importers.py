@@ -96,18 +96,19 @@ def test_another_model_is_recognised(tmp_path: Path) -> None:
     assert recognise(read_torch(official)) == ["cleanunet"]
 
 
+@pytest.mark.parametrize("stem", ["model_{}.onnx", "MODEL_{}.ONNX"])
 @pytest.mark.parametrize("name", ["dtln", "fastenhancer", "gtcrn"])
-def test_a_graph_of_another_model_is_recognised(tmp_path: Path, name: str) -> None:
+def test_a_graph_of_another_model_is_recognised(tmp_path: Path, name: str, stem: str) -> None:
     """By every importer, whatever the form of its own files."""
     onnx = pytest.importorskip("onnx")
     stored = [onnx.numpy_helper.from_array(np.zeros(2), key) for key in IMPORTERS.get(name).signature]
     graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "graph", [], [], stored)
-    for file in ("model_1.onnx", "model_2.onnx"):
-        onnx.save(onnx.helper.make_model(graph), str(tmp_path / file))
+    for stage in (1, 2):
+        onnx.save(onnx.helper.make_model(graph), str(tmp_path / stem.format(stage)))
     for other in IMPORTERS.all():
         if other != name:
             with pytest.raises(CheckpointError, match=f"looks like {name}: try --model {name}"):
-                import_checkpoint(tmp_path / "model_1.onnx", other)
+                import_checkpoint(tmp_path / stem.format(1), other)
 
 
 @pytest.mark.parametrize("model", ["deepfilternet3", "dtln", "fastenhancer", "waveflow", "nsf"])
@@ -143,6 +144,18 @@ def test_configuration_is_asked_for() -> None:
     with pytest.raises(CheckpointError, match=r"--config DNS-large-full\.json"):
         import_checkpoint(CLEANUNET / "official_checkpoint.pkl", "cleanunet")
     assert require(Path("a.json"), "b.json") == Path("a.json")
+
+
+@pytest.mark.parametrize("name", ["gtcrn", "dtln", "deepfilternet3", "hybrid-demucs"])
+def test_a_configuration_that_would_be_ignored_is_refused(tmp_path: Path, name: str) -> None:
+    path = CLEANUNET.parent / {
+        "gtcrn": "gtcrn/model_trained_on_dns3.tar",
+        "hybrid-demucs": "hybrid_demucs/nfft1024_mono/official_checkpoint.th",
+    }.get(name, "cleanunet/official_checkpoint.pkl")
+    with pytest.raises(CheckpointError, match=r"nothing\.json: no such file"):
+        import_checkpoint(path, name, tmp_path / "nothing.json")
+    with pytest.raises(CheckpointError, match="leave --config out"):
+        import_checkpoint(path, name, CLEANUNET / "config.json")
 
 
 def test_unknown_override_names_the_nearest_key() -> None:

@@ -227,6 +227,13 @@ def test_paddle_files_run_no_code(tmp_path: Path) -> None:
     assert not proof.exists()
 
 
+def test_the_ending_of_a_paddle_file_has_any_case(tmp_path: Path) -> None:
+    path = tmp_path / "STEP-1.PDPARAMS"
+    shutil.copy(WAVEFLOW / "parakeet_h8" / "step-1.pdparams", path)
+    model, _ = import_checkpoint(path, "waveflow", WAVEFLOW / "parakeet_h8" / "config.json")
+    assert model.name == "waveflow"
+
+
 @pytest.mark.parametrize("content", [b"", b"hello", pickle.dumps([1]), pickle.dumps({})[:-1]])
 def test_invalid_paddle_files(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "step-1.pdparams"

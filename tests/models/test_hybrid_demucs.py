@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +162,19 @@ def test_other_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "package.th"
     torch.save({"klass": Elsewhere, "args": (), "kwargs": {}, "state": {}}, path)
     with pytest.raises(CheckpointError, match="refused"):
+        import_checkpoint(path, "hybrid-demucs")
+
+
+def test_the_hybrid_transformer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = type(sys)("demucs.htdemucs")
+    klass = type("HTDemucs", (), {"__module__": "demucs.htdemucs"})
+    module.HTDemucs = klass  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "demucs", type(sys)("demucs"))
+    monkeypatch.setitem(sys.modules, "demucs.htdemucs", module)
+    path = tmp_path / "package.th"
+    kwargs = {"sources": ["drums"], "segment": Fraction(39, 5)}
+    torch.save({"klass": klass, "args": (), "kwargs": kwargs, "state": {}}, path)
+    with pytest.raises(CheckpointError, match="another network of the project, HTDemucs: only HDemucs"):
         import_checkpoint(path, "hybrid-demucs")
 
 
