@@ -78,17 +78,26 @@ def build_config(config_class: Callable[..., ConfigT], values: Mapping[str, Any]
         CheckpointError: a key is unknown or missing, a value is of another type or out of range, or values do
             not fit each other.
     """
-    fields = [f.name for f in dataclasses.fields(config_class)]  # type: ignore[arg-type]
-    for key in values:
-        if key not in fields:
-            hint = nearest(str(key), fields)
-            raise CheckpointError(f"{name}{quote(key)[1:-1]}: unknown key{hint} Allowed: {', '.join(fields)}")
+    check_keys(config_class, values, name)
     try:
         plain = {key: frozen(value) for key, value in values.items()}
         check_types(config_class, plain, name)
         return config_class(**plain)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise CheckpointError(f"{name.rstrip('.: ')}: {error}") from error
+
+
+def check_keys(config_class: Callable[..., Any], values: Mapping[str, Any], name: str) -> None:
+    """Check that a dataclass has a field of each name.
+
+    Raises:
+        CheckpointError: it has not; the message has the nearest one.
+    """
+    fields = [f.name for f in dataclasses.fields(config_class)]  # type: ignore[arg-type]
+    for key in values:
+        if key not in fields:
+            hint = nearest(str(key), fields)
+            raise CheckpointError(f"{name}{quote(key)[1:-1]}: unknown key{hint} Allowed: {', '.join(fields)}")
 
 
 def check_types(config_class: Callable[..., Any], values: Mapping[str, Any], name: str) -> None:

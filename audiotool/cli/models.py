@@ -187,7 +187,9 @@ def import_official(
     if output.suffix != ".safetensors":
         raise PlanError(f"{output}: a checkpoint ends in .safetensors")
     _refuse_output(output, overwrite)
-    found, metadata = import_checkpoint(path, model, config, parse_settings(settings or []))
+    values = parse_settings(settings or [])
+    _check_settings(model, values)
+    found, metadata = import_checkpoint(path, model, config, values)
     checkpoint.save(output, found.state_dict(), metadata)
     graph = checkpoint.graph_of(output)
     if graph is not None:
@@ -305,6 +307,25 @@ def _refuse_output(path: Path, overwrite: bool) -> None:
     refuse_existing(path, overwrite)
     with as_plan_error():
         check_writable(path)
+
+
+def _check_settings(model: str, values: Mapping[str, Any]) -> None:
+    """Check the settings that an import is to replace, each by itself.
+
+    Raises:
+        PlanError: one is unknown, or its value is of another type or out of range.
+        CheckpointError: no importer has that name.
+    """
+    from audiotool.configuration import check_keys, check_types, frozen
+    from audiotool.importers.base import IMPORTERS
+    from audiotool.models.registry import MODELS
+
+    config_class = MODELS.get(IMPORTERS.get(model).name).config_class
+    try:
+        check_keys(config_class, values, "--set ")
+        check_types(config_class, {key: frozen(value) for key, value in values.items()}, "--set ")
+    except (CheckpointError, ValueError) as error:
+        raise PlanError(str(error)) from error
 
 
 def _built(description: Mapping[str, Any], real: bool) -> Model:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.audio.magic import ARRAY_BYTES, array_ending
 from audiotool.compat import plain_weights
 from audiotool.errors import CheckpointError
 
@@ -64,9 +65,12 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
         found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted|TorchScript", str(error))
         refused = isinstance(error, pickle.UnpicklingError | RuntimeError) and found is not None
         if not refused and not _is_plain_pickle(path):
+            kind = _other_kind(path)
             raise CheckpointError(
-                f"{path} is not a torch checkpoint, or it is damaged. Audiotool's own files are not imported:"
-                " give them to --checkpoint."
+                f"{path} is not a torch checkpoint: {kind}"
+                if kind is not None
+                else f"{path} is not a torch checkpoint, or it is damaged. Audiotool's own files are not"
+                " imported: give them to --checkpoint."
             ) from error
         wanted = (found.group(1) or found.group(2)) if found else None
         raise CheckpointError(
@@ -130,6 +134,22 @@ def _named_tensors(values: Any, visited: set[int]) -> Iterator[tuple[str, Tensor
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(2)
+
+
+def _other_kind(path: Path) -> str | None:
+    """Return what a file of another kind is, in words, if its first bytes tell it."""
+    with path.open("rb") as file:
+        start = file.read(512)
+    if not start:
+        return "it is empty"
+    ending = array_ending(start[:ARRAY_BYTES])
+    if ending is not None:
+        return f"it is a {ending} file"
+    if start[257:262] == b"ustar":
+        return "it is a tar archive: give the file that is in it"
+    if start.lstrip().startswith(b"{"):
+        return "it is JSON, as an index of weights in several files: save them as one with torch.save"
+    return None
 
 
 def _is_plain_pickle(path: Path) -> bool:

@@ -271,7 +271,8 @@ def test_import_replaces_with_overwrite_only(tmp_path: Path) -> None:
         (["-o", CONFIG / "a.safetensors"], 2, f"{CONFIG} is not a folder"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride"], 2, "write KEY=VALUE"),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=["], 2, "not valid YAML"),
-        (["-o", "a.safetensors", "--config", CONFIG, "--set", "strid=2"], 1, "did you mean 'stride'"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "strid=2"], 2, "did you mean 'stride'"),
+        (["-o", "a.safetensors", "--config", CONFIG, "--set", "stride=x"], 2, "--set stride: "),
         (["-o", "a.safetensors", "--config", CONFIG, "--set", "n_layers=4"], 1, "do not fit cleanunet"),
     ],
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from safetensors.torch import save_file
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
@@ -63,6 +65,24 @@ def test_invalid_checkpoints(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.pt").write_bytes(content)
     with pytest.raises(CheckpointError, match="not a torch checkpoint"):
         read_torch(tmp_path / "a.pt")
+
+
+def test_other_kinds_of_files_are_named(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.zeros(3))
+    (tmp_path / "empty.pt").touch()
+    (tmp_path / "model.safetensors.index.json").write_text('{"weight_map": {}}')
+    save_file({"a": torch.zeros(3)}, tmp_path / "renamed.pt")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "a.npz", "a.npz")
+    for name, kind in (
+        ("a.npz", r"a \.npz file"),
+        ("empty.pt", "empty"),
+        ("model.safetensors.index.json", "JSON, as an index of weights in several files"),
+        ("renamed.pt", r"a \.safetensors file"),
+        ("a.tar", "a tar archive: give the file that is in it"),
+    ):
+        with pytest.raises(CheckpointError, match=rf"is not a torch checkpoint: it is {kind}"):
+            read_torch(tmp_path / name)
 
 
 def test_truncated_checkpoint(tmp_path: Path) -> None:
