@@ -107,7 +107,7 @@ def read_statistics(path: Path) -> dict[str, Tensor]:
 
     Raises:
         DependencyError: the file is .h5 and h5py is not installed.
-        CheckpointError: the file is damaged, or a scale is not above 0.
+        CheckpointError: the file is damaged, a mean is not finite, or a scale is not above 0.
     """
     try:
         mean, scale = np.load(path, allow_pickle=False) if path.suffix == ".npy" else _read_hdf5(path)
@@ -116,8 +116,8 @@ def read_statistics(path: Path) -> dict[str, Tensor]:
         raise
     except Exception as error:  # a damaged file can fail in numpy and HDF5 in any way
         raise CheckpointError(f"{path} does not hold a mean and a scale: {error}") from error
-    if not found["scale"].gt(0).all():
-        raise CheckpointError(f"{path}: mels are divided by its scale, of which a value is not above 0")
+    if not found["mean"].isfinite().all() or not (found["scale"].isfinite() & found["scale"].gt(0)).all():
+        raise CheckpointError(f"{path}: a mean is not finite, or a scale not above 0")
     return found
 
 

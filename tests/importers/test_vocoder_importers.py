@@ -94,9 +94,12 @@ def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "stats.npy").write_bytes(b"not numpy")
     with pytest.raises(CheckpointError, match=r"stats\.npy does not hold a mean"):
         import_checkpoint(checkpoint, "parallel-wavegan", config)
-    np.save(tmp_path / "stats.npy", np.stack((np.zeros(20), np.arange(20.0))))
-    with pytest.raises(CheckpointError, match="divided by its scale, of which a value is not above 0"):
-        import_checkpoint(checkpoint, "parallel-wavegan", config)
+    for mean, scale in ((0.0, 0.0), (np.nan, 1.0), (0.0, np.inf)):
+        np.save(tmp_path / "stats.npy", np.stack((np.full(20, mean), np.full(20, scale))))
+        with pytest.raises(
+            CheckpointError, match=r"stats\.npy: a mean is not finite, or a scale not above 0"
+        ):
+            import_checkpoint(checkpoint, "parallel-wavegan", config)
 
 
 @pytest.mark.parametrize(
