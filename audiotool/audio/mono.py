@@ -75,9 +75,26 @@ def to_mono(samples: Samples, name: str) -> Samples:
     """
     downmix = Downmix()
     mixed = downmix(samples)
-    if downmix.remark is not None:
-        _say(name, downmix.remark)
+    _say(name, downmix.remark)
     return mixed
+
+
+def mixing_weights(samples: Samples, name: str) -> NDArray[np.float32]:
+    """Return the weights (channels,) that mix a recording (channels, time) of two channels or more.
+
+    A warning is logged as by `to_mono`.
+    """
+    downmix = Downmix()
+    downmix(samples)
+    _say(name, downmix.remark)
+    assert downmix.weights is not None
+    return downmix.weights
+
+
+def first_alone(samples: Samples) -> NDArray[np.float32]:
+    """Return the weights (channels,) that leave the first channel that holds sound of a recording
+    (channels, time) alone."""
+    return np.eye(len(samples), dtype=np.float32)[_first(np.einsum("ct,ct->c", samples, samples))]
 
 
 def _weights(samples: Samples, how: int) -> NDArray[np.float32]:
@@ -88,9 +105,13 @@ def _weights(samples: Samples, how: int) -> NDArray[np.float32]:
     energies = np.einsum("ct,ct->c", samples, samples)
     if how == ONE:
         return np.eye(count, dtype=np.float32)[int(energies.argmax())]
-    first = int(np.argmax(energies > LOST * energies.max()))
-    signs = np.where(samples @ samples[first] < 0, -1, 1)
+    signs = np.where(samples @ samples[_first(energies)] < 0, -1, 1)
     return (signs / count).astype(np.float32)
+
+
+def _first(energies: NDArray[np.float32]) -> int:
+    """Return the first channel that holds sound."""
+    return int(np.argmax(energies > LOST * energies.max()))
 
 
 def _loses(samples: Samples, mixed: Samples) -> bool:
@@ -104,5 +125,6 @@ def _loses(samples: Samples, mixed: Samples) -> bool:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _say(name: str, remark: str) -> None:
-    log.warning("%s: %s", name, remark)
+def _say(name: str, remark: str | None) -> None:
+    if remark is not None:
+        log.warning("%s: %s", name, remark)

@@ -13,7 +13,6 @@ import logging
 import math
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
@@ -23,7 +22,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audiotool.atomic import cause, replacing
-from audiotool.audio.mono import to_mono
+from audiotool.audio.mono import first_alone, mixing_weights, to_mono
 from audiotool.audio.reader import excerpt, measure, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
@@ -31,6 +30,8 @@ from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]
+Targets = tuple[Path, ...]
+"""The targets of the pair that a file belongs to, as input or target; none for a file of its own."""
 MISSING_SECONDS = 0.1
 """What a file may hold less than its header says: MP3's headers count the delays of encoders."""
 CONTEXT = 128  # samples of the lower rate before and after a slice: what soxr's filter reaches
@@ -70,21 +71,40 @@ class Clips(Protocol):
         ...
 
 
-def read_audio(path: Path, sample_rate: int) -> Samples:
+def read_audio(path: Path, sample_rate: int, targets: Targets = ()) -> Samples:
     """Read a whole file, mixed to mono as in `audio.mono` and resampled.
 
+    Args:
+        targets: see `pair_weights`.
     Raises:
         InputError: missing, not audio, empty, or holds values that are not finite.
     """
     samples, native = read(path)
-    mono = _mono(samples, path)
+    weights = pair_weights(samples, targets) if targets and len(samples) > 1 else None
+    mono = _mono(samples, path, weights)
     return mono if native == sample_rate else soxr.resample(mono, native, sample_rate).astype(np.float32)
 
 
-def _mono(samples: Samples, path: Path) -> Samples:
+def pair_weights(samples: Samples, targets: Targets) -> Samples:
+    """Return the weights (channels,) that mix a file (channels, time) of a pair.
+
+    All files of a pair are mixed alike, by weights that cancel no sound of its targets: mixed by a rule of
+    its own, an input could lose what its target keeps. Targets of another number of channels decide nothing;
+    without others the file's first channel is taken, which cancels nothing.
+
+    Raises:
+        InputError: a target cannot be read.
+    """
+    alike = [target for target, _ in map(read, targets) if len(target) == len(samples)]
+    if not alike:
+        return first_alone(samples)
+    return mixing_weights(np.concatenate(alike, axis=1), str(targets[0]))
+
+
+def _mono(samples: Samples, path: Path, weights: Samples | None = None) -> Samples:
     if not samples.size:
         raise Unreadable(f"{path}: holds no samples", path)
-    mono = to_mono(samples, str(path))
+    mono = to_mono(samples, str(path)) if weights is None else weights @ samples
     # The sum is finite only if every sample is, and costs less than a test of each.
     if not np.isfinite(mono.sum()):
         raise Unreadable(f"{path}: holds values that are not finite (NaN or infinity)", path)
@@ -92,11 +112,17 @@ def _mono(samples: Samples, path: Path) -> Samples:
 
 
 class FileClips:
-    """Read slices from the files themselves; lengths come from their headers."""
+    """Read slices from the files themselves; lengths come from their headers.
 
-    def __init__(self, paths: Sequence[Path], sample_rate: int) -> None:
+    Args:
+        targets: of each file; empty for files of their own.
+    """
+
+    def __init__(self, paths: Sequence[Path], sample_rate: int, targets: Sequence[Targets] = ()) -> None:
         self.paths = list(paths)
         self.sample_rate = sample_rate
+        self._targets = list(targets)
+        self._weights: dict[int, Samples] = {}
         self.unreadable: dict[str, str] = {}
         self.lengths = np.zeros(len(self.paths), dtype=np.int64)
         self._rates = np.zeros(len(self.paths), dtype=np.int64)
@@ -120,9 +146,10 @@ class FileClips:
         ahead = start - periods * period
         try:
             samples = excerpt(path, periods * native_period, -(-(ahead + frames + context) * native // rate))
+            weights = self._weights_of(index, samples)
         except InputError as error:
             raise Unreadable(str(error), path) from error
-        mono = _mono(samples, path)
+        mono = _mono(samples, path, weights)
         if native != rate:
             mono = soxr.resample(mono, native, rate).astype(np.float32)
         mono = mono[ahead : ahead + frames]
@@ -130,6 +157,14 @@ class FileClips:
         if missing > MISSING_SECONDS * rate:
             raise Unreadable(f"{path} ends before its header says: it is cut; leave it out", path)
         return np.pad(mono, (0, max(missing, 0)))
+
+    def _weights_of(self, index: int, samples: Samples) -> Samples | None:
+        """Return the weights of a pair's file, which are those of every slice; None for another file."""
+        if not self._targets or len(samples) == 1:
+            return None
+        if index not in self._weights:
+            self._weights[index] = pair_weights(samples, self._targets[index])
+        return self._weights[index]
 
 
 class DecodedClips:
@@ -142,16 +177,25 @@ class DecodedClips:
         sample_rate: Hz to which they are resampled.
         folder: folder of the decoded file, whose name depends on its content, so that recipes share it.
         progress: called while decoding.
+        targets: of each file; empty for files of their own.
     Raises:
         InputError: the folder cannot be written or is full.
     """
 
     def __init__(
-        self, paths: Sequence[Path], sample_rate: int, folder: Path, progress: Progress | None = None
+        self,
+        paths: Sequence[Path],
+        sample_rate: int,
+        folder: Path,
+        progress: Progress | None = None,
+        targets: Sequence[Targets] = (),
     ) -> None:
         self.paths = list(paths)
         self._sample_rate = sample_rate
-        stem = folder / f"{_fingerprint(self.paths, sample_rate)}-{sample_rate}"
+        self._targets = list(targets) or [()] * len(self.paths)
+        # What a file becomes depends on its targets, too.
+        fingerprint = _fingerprint([*self.paths, *(t for of_file in targets for t in of_file)], sample_rate)
+        stem = folder / f"{fingerprint}-{sample_rate}"
         self._samples_path, self._index_path = stem.with_suffix(".pcm"), stem.with_suffix(".npz")
         if not self._usable():
             self._decode(progress)
@@ -165,7 +209,11 @@ class DecodedClips:
         except Exception:  # a damaged file can fail in numpy, zipfile and zlib in any way
             return False
         # What kept a file from being read may be gone: a permission, a missing package, a share not mounted.
-        return complete and all(isinstance(_decoded(Path(p), self._sample_rate), str) for p in unreadable)
+        return complete and all(
+            isinstance(_decoded(path, targets, self._sample_rate), str)
+            for path, targets in zip(self.paths, self._targets, strict=True)
+            if str(path) in unreadable
+        )
 
     def _open(self) -> None:
         with np.load(self._index_path) as index:
@@ -220,7 +268,8 @@ class DecodedClips:
         lengths: list[int] = []
         scales: list[float] = []
         unreadable: dict[str, str] = {}
-        for done, (path, result) in enumerate(_decode_all(self.paths, self._sample_rate), start=1):
+        results = _decode_all(self.paths, self._targets, self._sample_rate)
+        for done, (path, result) in enumerate(results, start=1):
             if isinstance(result, str):
                 unreadable[str(path)] = result
                 lengths.append(0)
@@ -235,21 +284,23 @@ class DecodedClips:
         return lengths, scales, unreadable
 
 
-def _decoded(path: Path, sample_rate: int) -> Samples | str:
+def _decoded(path: Path, targets: Targets, sample_rate: int) -> Samples | str:
     """Return a file's samples, or why it cannot be used."""
     try:
-        return read_audio(path, sample_rate)
+        return read_audio(path, sample_rate, targets)
     except InputError as error:
         return str(error)
 
 
-def _decode_all(paths: Sequence[Path], sample_rate: int) -> Iterator[tuple[Path, Samples | str]]:
+def _decode_all(
+    paths: Sequence[Path], targets: Sequence[Targets], sample_rate: int
+) -> Iterator[tuple[Path, Samples | str]]:
     """Decode in threads (libsndfile and soxr release the GIL), in order, a few files ahead."""
-    decode = partial(_decoded, sample_rate=sample_rate)
-    remaining = iter(paths)
+    remaining = zip(paths, targets, strict=True)
     with ThreadPoolExecutor(core_count()) as pool:
         while window := list(islice(remaining, WINDOW)):
-            yield from zip(window, pool.map(decode, window), strict=True)
+            results = pool.map(lambda file: _decoded(*file, sample_rate), window)
+            yield from zip((path for path, _ in window), results, strict=True)
 
 
 def _fingerprint(paths: Sequence[Path], sample_rate: int) -> str:

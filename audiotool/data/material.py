@@ -12,7 +12,7 @@ from typing import get_args
 
 import numpy as np
 
-from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples
+from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples, Targets
 from audiotool.data.config import SCAN_PAIRS, AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import KINDS, read_for, read_manifest
@@ -162,12 +162,12 @@ def open_material(
     of_speech = audio.sample_rate if data.speech_minimum_rate is None else data.speech_minimum_rate
     minimum = {"speech": of_speech, "noise": data.noise_minimum_rate}
 
-    def clips(paths: Sequence[Path]) -> Clips:
+    def clips(paths: Sequence[Path], targets: Sequence[Targets] = ()) -> Clips:
         found: Clips
         if data.decode_once:
-            found = DecodedClips(paths, audio.sample_rate, cache_folder(data), progress)
+            found = DecodedClips(paths, audio.sample_rate, cache_folder(data), progress, targets)
         else:
-            found = FileClips(paths, audio.sample_rate)
+            found = FileClips(paths, audio.sample_rate, targets)
         for reason in found.unreadable.values():
             log.warning("left out: %s", reason)
         return found
@@ -195,7 +195,7 @@ def _open_pairs(
     audio: AudioConfig,
     split: Split,
     required: bool,
-    clips: Callable[[Sequence[Path]], Clips],
+    clips: Callable[[Sequence[Path], Sequence[Targets]], Clips],
 ) -> Pairs | None:
     entries = select(data, "pairs", split, required)
     if not entries:
@@ -207,8 +207,9 @@ def _open_pairs(
                 f"{entry.path}: its row names {len(entry.targets)} targets, the first row of the pairs"
                 f" {stems}: a pair needs `target`, the same number of paths in each row"
             )
-    targets = [clips([e.targets[s] for e in entries]) for s in range(stems)]
-    pairs = Pairs(entries, clips([e.path for e in entries]), targets)
+    together = [entry.targets for entry in entries]
+    targets = [clips([e.targets[s] for e in entries], together) for s in range(stems)]
+    pairs = Pairs(entries, clips([e.path for e in entries], together), targets)
     _require_readable(pairs.inputs, "pairs", split)
     pairs.check(audio.sample_rate)
     return pairs

@@ -74,10 +74,10 @@ def test_files_are_decoded_once_and_again_when_they_change(
 def test_files_that_can_be_read_again_are_used(
     tmp_path: Path, paths: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refused(path: Path, sample_rate: int) -> Any:
+    def refused(path: Path, *arguments: Any) -> Any:
         if path == paths[1]:
             raise InputError(f"{path}: permission denied")
-        return read_audio(path, sample_rate)
+        return read_audio(path, *arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr("audiotool.data.clips.read_audio", refused)

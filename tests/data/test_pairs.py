@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from kit.tones import RATE, dataset, tone
@@ -86,6 +87,25 @@ def test_folders_without_pairs(folders: tuple[Path, Path]) -> None:
     record(clean / "b.flac")
     with pytest.raises(InputError, match=r"b\.flac and .*b\.wav have one name"):
         scan_pairs(noisy, clean)
+
+
+@pytest.mark.parametrize("decode_once", [True, False])
+def test_a_pair_is_mixed_to_mono_by_one_rule(tmp_path: Path, decode_once: bool) -> None:
+    """Opposite channels of two voices, in noise that hides this: mixed by its own rule the input would be
+    noise."""
+    rng = np.random.default_rng(0)
+    voices = [np.stack((v, -v), 1) for v in (tone(200, 2.0), tone(310, 2.0))]
+    mixture = sum(voices) + 0.3 * rng.standard_normal(voices[0].shape)
+    for name, samples in (("mixture", mixture), ("one", voices[0]), ("two", voices[1])):
+        soundfile.write(tmp_path / f"{name}.wav", samples, RATE, subtype="FLOAT")
+    soundfile.write(tmp_path / "mono.wav", tone(200, 2.0), RATE, subtype="FLOAT")
+    for targets, shared in (("one.wav|two.wav", 2), ("mono.wav|two.wav", 2), ("mono.wav|mono.wav", 1)):
+        manifest = tmp_path / "m.csv"
+        manifest.write_text(f"path,target,kind,split\nmixture.wav,{targets},pair,valid\n")
+        opened = dataset(manifest, "mixture", speech=[], noise=[], pairs=[manifest], decode_once=decode_once)
+        example = opened[0]
+        heard, voice = example["input"][0].numpy(), example["target"][shared - 1].numpy()
+        assert np.corrcoef(heard, voice)[0, 1] > 0.3, targets
 
 
 def test_recipes_say_how_pairs_are_made(folders: tuple[Path, Path]) -> None:
