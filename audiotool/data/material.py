@@ -258,7 +258,8 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
 def split_warnings(data: DataConfig) -> list[str]:
     """Return warnings of recordings and speakers that are in several splits, and of rows that are in none.
 
-    The targets of pairs are recordings too. Noises and rooms have classes, which belong into every split, and
+    The targets of pairs are recordings too. Manifests of all kinds are looked at together: speech for mixing
+    may be the target of a pair. Noises and rooms have classes, which belong into every split, and
     no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide, and folders it
     has divided itself.
 
@@ -270,6 +271,8 @@ def split_warnings(data: DataConfig) -> list[str]:
     # A value that the recipe itself gives to two splits counts for the first.
     split_of = {v: split for split in get_args(Split)[::-1] for v in data.splits.get(split, [split])}
     found = []
+    files: list[tuple[str, Kind, Split]] = []
+    speakers: list[tuple[str, Kind, Split]] = []
     for kind in get_args(Kind):
         paths = [path for path in getattr(data, kind) if not path.is_dir()]
         rows = [e for path in paths for e in read_for(kind, path) if not e.matches(data.exclude)]
@@ -280,22 +283,27 @@ def split_warnings(data: DataConfig) -> list[str]:
             for value, count in unused.items()
         ]
         used = [(e, split_of[e.split]) for e in rows if e.split in split_of]
-        files = [(str(path), split) for e, split in used for path in (e.path, *e.targets)]
-        found += _in_several(kind, "recordings", files)
-        speakers = [(speaker, split) for e, split in used for speaker in e.speakers]
-        if len({speaker for speaker, _ in speakers}) >= DIVISIBLE_SPEAKERS:
-            found += _in_several(kind, "speakers", speakers)
+        files += [(str(path), kind, split) for e, split in used for path in (e.path, *e.targets)]
+        speakers += [(speaker, kind, split) for e, split in used for speaker in e.speakers]
+    found += _in_several("recordings", files)
+    if len({speaker for speaker, *_ in speakers}) >= DIVISIBLE_SPEAKERS:
+        found += _in_several("speakers", speakers)
     return found
 
 
-def _in_several(kind: Kind, what: str, used: Sequence[tuple[str, Split]]) -> list[str]:
-    """Return a warning of the names that are in several splits, if there are any."""
+def _in_several(what: str, used: Sequence[tuple[str, Kind, Split]]) -> list[str]:
+    """Return a warning of the names that are in several splits, if there are any; it names their kinds."""
     splits: dict[str, set[Split]] = defaultdict(set)
-    for name, split in used:
+    kinds: dict[str, set[Kind]] = defaultdict(set)
+    for name, kind, split in used:
         splits[name].add(split)
+        kinds[name].add(kind)
     several = [name for name in splits if len(splits[name]) > 1]
+    of_several = set().union(*(kinds[name] for name in several))
+    keys = " and ".join(f"data.{kind}" for kind in get_args(Kind) if kind in of_several)
+    count = sum(not of_several.isdisjoint(kinds[name]) for name in splits)
     return [
-        f"data.{kind}: {len(several)} of {len(splits)} {what} are in several splits, such as {name} in"
+        f"{keys}: {len(several)} of {count} {what} are in several splits, such as {name} in"
         f" {' and '.join(sorted(splits[name]))}: a model is scored on what it has learnt"
         for name in several[:1]
     ]
