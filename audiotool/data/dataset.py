@@ -111,7 +111,9 @@ def make_dataset(
     """
     kind = EXAMPLES.get(data.example or example)
     data = data.located(Path())
-    pairs_only = kind.uses_pairs and bool(data.pairs) and not data.speech
+    if data.pairs and not kind.uses_pairs:
+        raise RecipeError(f"data.pairs: examples of '{kind.name}' take no pairs: leave it empty")
+    pairs_only = bool(data.pairs) and not data.speech
     material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)
     built = kind(material, data, audio, training=split == "train")
     count = built.count() if length is None else length

@@ -436,6 +436,10 @@ def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
         ("features", {"audio": {"mel": "vocos-24k"}}, "24000 Hz"),
         ("features", {"audio": {"mel": "vocos-25k"}}, "vocos-24k"),
         ("noissy", {}, "did you mean 'noisy'"),
+        *(
+            (name, {"pairs": [BUNDLED]}, f"data.pairs: examples of '{name}' take no pairs")
+            for name in ("narrow-band", "features", "enrolment", "array")
+        ),
     ],
 )
 def test_recipes_that_cannot_be_served(
