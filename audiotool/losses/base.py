@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiotool.configuration import constructor_arguments
+from audiotool.configuration import constructor_arguments, quote
 from audiotool.discovery import Catalogue, constructor_options
 from audiotool.errors import RecipeError
 
@@ -46,14 +46,17 @@ def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = N
     """Make a loss from its name and plain options; lists become tuples where a tuple is annotated.
 
     Args:
-        sample_rate: value of an argument `sample_rate` that the options do not have.
+        sample_rate: value of an argument `sample_rate`.
     Raises:
         RecipeError: no such loss, an unknown option, or a value of another type, out of range, or that the
-            loss refuses.
+            loss refuses; the options have another sample rate.
     """
     loss_class = LOSSES.get(name)
     takes_rate = sample_rate is not None and "sample_rate" in constructor_options(loss_class)
     given = {"sample_rate": sample_rate} if takes_rate else {}
+    if takes_rate and options.get("sample_rate", sample_rate) != sample_rate:
+        found = quote(options["sample_rate"])
+        raise RecipeError(f"{name}.sample_rate: found {found}, audio.sample_rate is {sample_rate}: leave it out")
     try:
         return loss_class(**constructor_arguments(loss_class, {**given, **options}, name))
     except (TypeError, ValueError) as error:

@@ -29,14 +29,18 @@ class MelLoss(Loss):
     Args:
         mel: the definition: a preset's name or plain values. HiFi-GAN compares the full band
             ("hifigan-22k-full") although its input ends at 8 kHz.
+        sample_rate: Hz of the waveforms, which must be that of the mel; None takes it for granted.
     Reference: Kong et al., HiFi-GAN, NeurIPS 2020, arXiv:2010.05646.
     """
 
     name = "mel"
 
-    def __init__(self, mel: str | Mapping[str, Any]) -> None:
+    def __init__(self, mel: str | Mapping[str, Any], sample_rate: Rate | None = None) -> None:
         super().__init__()
         self.analysis = MelSpectrogram(mel)
+        defined_at = self.analysis.config.sample_rate
+        if sample_rate is not None and sample_rate != defined_at:
+            raise ValueError(f"the mel is defined at {defined_at} Hz, audio.sample_rate is {sample_rate} Hz")
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         return mel_distance(self.analysis, outputs["estimate"], batch["target"])

@@ -166,6 +166,17 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         ),
         ({"data": {"evaluation": None}}, r"data\.evaluation: found None, should be a valid dictionary$"),
         ({"optimiser": 3}, r"optimiser: found 3, should be a valid dictionary$"),
+        (
+            {"loss": [{"name": "mel", "options": {"mel": "hifigan-22k"}}]},
+            r"loss\.0: mel: the mel is defined at 22050 Hz, audio\.sample_rate is 16000 Hz",
+        ),
+        *(
+            (
+                {"loss": [{"name": name, "options": {"sample_rate": 24000}}]},
+                rf"loss\.0: {name}\.sample_rate: found 24000, audio\.sample_rate is 16000: leave it out",
+            )
+            for name in ("multi-scale-mel", "permutation-invariant")
+        ),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
