@@ -309,7 +309,7 @@ class Recipe(Section):
     Args:
         name: name of the run's folder and of the checkpoint.
         description: one line for `audiotool recipes list`.
-        licence: licence of the weights, kept in the checkpoint.
+        licence: licence of the weights, kept in the checkpoint; that of the weights to begin with is added.
         task: task of the model; decides the training example and the metrics.
         model: the architecture and its configuration.
         init: weights to begin with.

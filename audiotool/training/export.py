@@ -25,6 +25,7 @@ def make_metadata(
     recipe: Recipe,
     model: Model,
     trail: list[dict[str, Any]],
+    history: History | None,
     facts: dict[str, Any],
     metrics: dict[str, float],
 ) -> checkpoint.Metadata:
@@ -32,6 +33,7 @@ def make_metadata(
 
     Args:
         trail: sources and licences of the data, see `data_sources`.
+        history: None for a model that began with random weights.
         facts: facts of the training, see `training_facts`.
         metrics: metrics of the validation; empty while they are being computed.
     """
@@ -40,7 +42,7 @@ def make_metadata(
         model=describe_for_use(model),
         sample_rate=model.sample_rate,
         recipe=without_places(recipe.plain()),
-        licence=recipe.licence,
+        licence=recipe.licence if history is None else history.licence_with(recipe.licence),
         sources=trail,
         metrics={"valid": metrics} if metrics else {},
         training=facts,

@@ -11,6 +11,9 @@ from audiotool.checkpoint import Metadata
 Source = dict[str, Any]
 """{"name", "licence", "seconds"}; imported checkpoints may lack the last."""
 
+AND, OR = " AND ", " OR "
+"""What joins licences that all count, and those of which one is chosen."""
+
 AMOUNTS = ("steps", "examples", "hours_of_audio", "hours")
 """Facts of a training that are summed over trainings."""
 
@@ -21,12 +24,14 @@ class History:
 
     Args:
         sources: data of the checkpoint's training, and of all trainings before.
+        licence: of the checkpoint's weights; "" in states of earlier versions.
         training: {"checkpoint", "steps", "examples", "hours_of_audio", "hours"}: sums over the checkpoint's
             training and all before; an amount that one of them lacks is left out.
     """
 
     sources: list[Source]
     training: dict[str, Any]
+    licence: str = ""
 
     @classmethod
     def of(cls, name: str, parent: Metadata) -> History:
@@ -38,7 +43,19 @@ class History:
         sums = {k: round(sum(v), 3) for k, v in known.items() if len(v) == len(trainings)}
         # Without a row for the parent's data the sources would claim that there was none.
         unknown = [{"name": f"data of {name}", "licence": "unknown"}]
-        return cls(parent.sources or unknown, {"checkpoint": name, **sums})
+        return cls(parent.sources or unknown, {"checkpoint": name, **sums}, parent.licence)
+
+    def licence_with(self, licence: str) -> str:
+        """Return the licence of the weights that a recipe of some licence makes of the checkpoint's.
+
+        Weights that are made of others are bound by their licence, too: where the recipe has another one,
+        both count ("MIT AND CC-BY-NC-4.0", an SPDX expression).
+        """
+        if not self.licence or licence in self.licence.split(OR):
+            return licence
+        if licence in self.licence.split(AND):
+            return self.licence
+        return f"{licence}{AND}{f'({self.licence})' if OR in self.licence else self.licence}"
 
 
 def joined_sources(*trails: Sequence[Source]) -> list[Source]:

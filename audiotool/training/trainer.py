@@ -120,6 +120,8 @@ class Trainer:
                 for warning in split_warnings(run.data):
                     log.warning(warning)
             run.build(state)
+            if run.fabric.is_global_zero:
+                self._warn_of_licence()
             lost = [] if state is None else state.get("pending", [])
             with (
                 contextlib.closing(Watch(run, self.listener)) as watch,
@@ -133,6 +135,16 @@ class Trainer:
             if advice is None:
                 raise
             raise advice from error
+
+    def _warn_of_licence(self) -> None:
+        history, licence = self.current.history, self.recipe.licence
+        both = licence if history is None else history.licence_with(licence)
+        if history is not None and both != licence:
+            log.warning(
+                "the weights of %s have the licence '%s', the recipe says '%s': the checkpoints will say '%s';"
+                " --set licence='%s' takes theirs alone",
+                *(history.training.get("checkpoint"), history.licence, licence, both, history.licence),
+            )
 
     def _warn_of_schedules(self) -> None:
         recipe, steps, other = self.recipe, self.recipe.train.steps, self.recipe.adversarial

@@ -175,7 +175,9 @@ class Watch:
     def _export(self, pending: Pending, metrics: dict[str, float], best: bool) -> None:
         run = self.run
         known = {name: value for name, value in metrics.items() if not math.isnan(value)}
-        metadata = make_metadata(run.recipe, run.average.model, run.sources, pending.facts, known)
+        metadata = make_metadata(
+            run.recipe, run.average.model, run.sources, run.history, pending.facts, known
+        )
         tensors = tensors_for_use(run.average.model, pending.tensors)
         # The scores of a validation may arrive after later weights.
         if pending.step >= self._exported:

@@ -191,6 +191,38 @@ def test_fine_tuning_keeps_the_licence_trail_and_counts_on(
     }
 
 
+@pytest.mark.parametrize(
+    ("parent", "own", "licence"),
+    [
+        ("CC-BY-NC-4.0", "MIT", "MIT AND CC-BY-NC-4.0"),
+        ("MIT AND CC-BY-NC-4.0", "MIT", "MIT AND CC-BY-NC-4.0"),
+        ("MIT OR Apache-2.0", "BSD-3-Clause", "BSD-3-Clause AND (MIT OR Apache-2.0)"),
+        ("MIT OR Apache-2.0", "MIT", "MIT"),
+        ("unknown", "MIT", "MIT AND unknown"),
+        ("MIT", "MIT", "MIT"),
+        ("", "MIT", "MIT"),
+    ],
+)
+def test_licences_of_the_recipe_and_the_first_weights_both_count(parent: str, own: str, licence: str) -> None:
+    before = checkpoint.Metadata("denoise", {}, 16000, licence=parent)
+    assert History.of("x", before).licence_with(own) == licence
+
+
+def test_fine_tuned_weights_keep_the_licence_of_the_first(
+    tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model, parent = checkpoint.load(weights)
+    parent.licence = "CC-BY-NC-4.0"
+    checkpoint.save(weights, model.state_dict(), parent)
+    for steps, licence, found in ((2, "MIT", "MIT AND CC-BY-NC-4.0"), (3, parent.licence, parent.licence)):
+        caplog.clear()
+        settings = [*SHORT, f"init.checkpoint={weights}", f"licence={licence}", f"train.steps={steps}"]
+        Trainer(recipe.parse(tiny_recipe, "tiny", settings), tmp_path / "run", "cpu").run(resume=steps > 2)
+        assert checkpoint.read_metadata(tmp_path / "run" / "tiny.safetensors").licence == found
+        warned = "'CC-BY-NC-4.0', the recipe says 'MIT'" in caplog.text and "--set licence=" in caplog.text
+        assert warned == (found != licence)
+
+
 def test_history_outlives_the_checkpoint_it_came_from(
     tiny_recipe: dict[str, Any], weights: Path, tmp_path: Path
 ) -> None:

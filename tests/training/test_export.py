@@ -28,7 +28,7 @@ TINY = {
 
 
 def export(model: Model, values: dict[str, Any], path: Path) -> None:
-    metadata = make_metadata(recipe.parse(values, "tiny"), model, [], {}, {})
+    metadata = make_metadata(recipe.parse(values, "tiny"), model, [], None, {}, {})
     checkpoint.save(path, tensors_for_use(model, model.state_dict()), metadata)
 
 
