@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiotool.configuration import constructor_arguments, quote
+from audiotool.configuration import constructor_arguments
 from audiotool.discovery import Catalogue, constructor_options
 from audiotool.errors import RecipeError
 
@@ -54,10 +54,11 @@ def make_loss(name: str, options: Mapping[str, Any], sample_rate: int | None = N
     loss_class = LOSSES.get(name)
     takes_rate = sample_rate is not None and "sample_rate" in constructor_options(loss_class)
     given = {"sample_rate": sample_rate} if takes_rate else {}
-    if takes_rate and options.get("sample_rate", sample_rate) != sample_rate:
-        found = quote(options["sample_rate"])
-        raise RecipeError(f"{name}.sample_rate: found {found}, audio.sample_rate is {sample_rate}: leave it out")
     try:
-        return loss_class(**constructor_arguments(loss_class, {**given, **options}, name))
+        arguments = constructor_arguments(loss_class, {**given, **options}, name)
+        if takes_rate and arguments["sample_rate"] != sample_rate:
+            found = f"sample_rate is {arguments['sample_rate']} Hz, audio.sample_rate {sample_rate} Hz"
+            raise ValueError(f"{found}: leave it out")
+        return loss_class(**arguments)
     except (TypeError, ValueError) as error:
         raise RecipeError(f"{name}: {error}") from error

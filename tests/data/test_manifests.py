@@ -347,14 +347,22 @@ def test_pairs_in_several_splits_are_told_by_their_speakers_and_targets(tmp_path
 
 def test_speech_in_one_split_and_pairs_in_another_are_named(tmp_path: Path) -> None:
     for name, rows in (
-        ("speech.csv", ["path,kind,speaker_or_class,split", "c/0.wav,speech,anna,train", "s.wav,speech,bert,train"]),
-        ("pairs.csv", ["noisy,clean,speech,split", "n/0.wav,c/0.wav,carl,valid", "n/1.wav,c/1.wav,bert,valid"]),
+        (
+            "speech.csv",
+            ["path,kind,speaker_or_class,split", "c/0.wav,speech,anna,train", "s.wav,speech,bert,train"],
+        ),
+        (
+            "pairs.csv",
+            ["noisy,clean,speech,split", "n/0.wav,c/0.wav,carl,valid", "n/1.wav,c/1.wav,bert,valid"],
+        ),
     ):
         (tmp_path / name).write_text("\n".join(rows))
     data = DataConfig(speech=[tmp_path / "speech.csv"], pairs=[tmp_path / "pairs.csv"])
     recordings, speakers = (warning.partition(":")[::2] for warning in split_warnings(data))
     assert recordings[0] == speakers[0] == "data.speech and data.pairs"
-    assert recordings[1].startswith(f" 1 of 5 recordings are in several splits, such as {tmp_path}/c/0.wav in")
+    assert recordings[1].startswith(
+        f" 1 of 5 recordings are in several splits, such as {tmp_path}/c/0.wav in"
+    )
     assert speakers[1].startswith(" 1 of 3 speakers are in several splits, such as bert in train and valid")
 
 

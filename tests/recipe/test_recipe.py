@@ -173,7 +173,7 @@ def test_name_is_the_files(tmp_path: Path) -> None:
         *(
             (
                 {"loss": [{"name": name, "options": {"sample_rate": 24000}}]},
-                rf"loss\.0: {name}\.sample_rate: found 24000, audio\.sample_rate is 16000: leave it out",
+                rf"loss\.0: {name}: sample_rate is 24000 Hz, audio\.sample_rate 16000 Hz: leave it out",
             )
             for name in ("multi-scale-mel", "permutation-invariant")
         ),
