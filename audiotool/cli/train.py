@@ -42,7 +42,12 @@ def train(
         typer.Option("--run", "--folder", help="Folder of the run, or else runs/NAME.", show_default=False),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue from the newest state: audiotool train --resume RUN.")
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue from the newest state: audiotool train --resume RUN. Where the folder of --run has"
+            " none, begin anew.",
+        ),
     ] = False,
     settings: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ states and a few counters. A run that was killed and resumed ends with the same 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from audiotool.training.order import GlobalOrder
 from audiotool.training.setup import TrainingOutputs, anchored, begin_from, build_model
 from audiotool.training.validation import Pending
 
+log = logging.getLogger(__name__)
+
 
 @dataclass
 class Counters:
@@ -46,7 +49,8 @@ class Counters:
         skipped: number of steps without a finite gradient.
         skipped_in_a_row: how many of the last steps were skipped.
         seconds: time of training.
-        sums, summed: sums of the losses since the last line of the log, and their number of steps.
+        sums, summed: sum of each loss since the last line of the log, and its number of steps: the
+            discriminators' begin on the way.
     """
 
     step: int = 0
@@ -55,7 +59,7 @@ class Counters:
     skipped_in_a_row: int = 0
     seconds: float = 0.0
     sums: dict[str, float] = field(default_factory=dict)
-    summed: int = 0
+    summed: dict[str, int] = field(default_factory=dict)
 
 
 class Run:
@@ -101,6 +105,8 @@ class Run:
         if state is None:
             if resume:
                 folder.check_stateless()
+                if self.fabric.is_global_zero:
+                    log.warning("%s holds no state: training begins anew", folder.path)
             else:
                 folder.check_new()
             folder.forget_states()
@@ -158,6 +164,8 @@ class Run:
         if self.adversary is not None:
             self.adversary.load_state_dict(state["adversary"])
         self.counters = Counters(**state["progress"])
+        if isinstance(self.counters.summed, int):  # in states of earlier versions all have one number
+            self.counters.summed = dict.fromkeys(self.counters.sums, self.counters.summed)
 
     def save(self, pending: Sequence[Pending]) -> None:
         """Write a state.

@@ -47,11 +47,35 @@ def full_rate_problem(schedule: Schedule, steps: int, key: str = "schedule") -> 
         key: the schedule's place in the recipe.
     """
     ramps = {"warmup_steps": 0, "decay_steps": 0} | schedule.model_dump()
-    long = {f"{key}.{name}": ramps[name] for name in ("warmup_steps", "decay_steps") if ramps[name]}
+    if isinstance(schedule, CleanUNetSchedule):
+        # The cycle's last step of the rise has the full rate.
+        ramps["warmup"] = int((schedule.cycle_steps or steps) * schedule.warmup)
+    long = {
+        f"{key}.{name}": ramps[name] for name in ("warmup_steps", "warmup", "decay_steps") if ramps.get(name)
+    }
     if sum(long.values()) <= steps:
         return None
     named = " + ".join(f"{name} ({value})" for name, value in long.items())
     return f"{named} is more than the run's {steps} steps: the learning rate never reaches its full value"
+
+
+def renewed_rate_problem(
+    schedule: Schedule, step: int, earlier: int, steps: int, key: str = "schedule"
+) -> str | None:
+    """Return that another number of steps makes a falling learning rate rise again; None where it does not.
+
+    Args:
+        step: the coming optimiser step, counted from 0.
+        earlier, steps: number of optimiser steps of the training, before and now.
+        key: the schedule's place in the recipe.
+    """
+    before, now = rate_factor(schedule, step, earlier), rate_factor(schedule, step, steps)
+    if now <= before:
+        return None
+    return (
+        f"{key}: the learning rate had begun to fall when train.steps changed, and rises at step {step} from"
+        f" {before:.3g} to {now:.3g} of its full value"
+    )
 
 
 def _trapezoid_fall(schedule: TrapezoidSchedule, step: int, steps: int) -> float:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,7 +25,7 @@ from audiotool.training.fabric import advise_on_memory, leave
 from audiotool.training.optimiser import set_rate
 from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
-from audiotool.training.schedule import full_rate_problem, rate_factor
+from audiotool.training.schedule import full_rate_problem, rate_factor, renewed_rate_problem
 from audiotool.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -116,7 +116,7 @@ class Trainer:
         try:
             self.listener.preparing("opening the data and the validation set")
             if run.fabric.is_global_zero:
-                self._warn_of_schedules()
+                self._warn_of_schedules(state)
                 for warning in split_warnings(run.data):
                     log.warning(warning)
             run.build(state)
@@ -141,14 +141,21 @@ class Trainer:
         both = licence if history is None else history.licence_with(licence)
         if history is not None and both != licence:
             log.warning(
-                "the weights of %s have the licence '%s', the recipe says '%s': the checkpoints will say '%s';"
+                "the weights of %s have the licence '%s', the recipe says '%s': checkpoints will say '%s';"
                 " --set licence='%s' takes theirs alone",
                 *(history.training.get("checkpoint"), history.licence, licence, both, history.licence),
             )
 
-    def _warn_of_schedules(self) -> None:
+    def _warn_of_schedules(self, state: dict[str, Any] | None) -> None:
+        """Warn of schedules that do not fit the number of steps, or the one before the run was resumed."""
         recipe, steps, other = self.recipe, self.recipe.train.steps, self.recipe.adversarial
         problems = [full_rate_problem(recipe.schedule, steps)]
+        if state is not None:
+            earlier, done = state["recipe"]["train"]["steps"], state["step"]
+            problems.append(renewed_rate_problem(recipe.schedule, done, earlier, steps))
+            if other is not None and done > other.start:
+                of_other = (n - other.start for n in (done, earlier, steps))
+                problems.append(renewed_rate_problem(other.schedule, *of_other, "adversarial.schedule"))
         if other is not None and other.start >= steps:
             beyond = f"adversarial.start ({other.start}) is beyond the run's {steps} steps"
             problems.append(f"{beyond}: no discriminator is trained")
@@ -289,7 +296,7 @@ class Trainer:
             run.average.update(counters.step)
             for name, value in {**sums, "gradient_norm": norm}.items():
                 counters.sums[name] = counters.sums.get(name, 0.0) + float(value)
-            counters.summed += 1
+                counters.summed[name] = counters.summed.get(name, 0) + 1
             return
         counters.skipped += 1
         counters.skipped_in_a_row += 1

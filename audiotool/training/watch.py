@@ -100,8 +100,8 @@ class Watch:
         run, counters = self.run, self.run.counters
         step, since = self._logged
         steps_per_second = (counters.step - step) / (time.perf_counter() - since)
-        means = {name: total / max(counters.summed, 1) for name, total in counters.sums.items()}
-        counters.sums, counters.summed = {}, 0
+        means = {name: total / counters.summed[name] for name, total in counters.sums.items()}
+        counters.sums, counters.summed = {}, {}
         if run.fabric.world_size > 1 and means:
             mean = run.fabric.all_reduce(torch.tensor(list(means.values()), device=run.fabric.device))
             assert isinstance(mean, Tensor)

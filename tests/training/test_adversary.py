@@ -42,6 +42,12 @@ def test_adversarial_training_resumes_exactly(tiny_recipe: dict[str, Any], tmp_p
     assert all(not row["discriminator"] for row in whole[:2])
     assert all(float(row["discriminator"]) > 0 for row in whole[2:])
     assert all(float(row["feature-matching"]) > 0 for row in whole[2:])
+    # Where they begin inside an interval of the log, their means are those of their steps.
+    train(tiny_recipe, tmp_path / "seldom", False, "logging.every=6")
+    [row] = curve(tmp_path / "seldom" / "train.csv")
+    for name, begin in (("loss", 0), ("discriminator", 2), ("adversarial", 2), ("feature-matching", 2)):
+        mean = sum(float(each[name]) for each in whole[begin:]) / len(whole[begin:])
+        assert float(row[name]) == pytest.approx(mean, rel=1e-5), name
 
 
 def test_accumulation_with_discriminators_equals_a_larger_batch(

@@ -187,7 +187,11 @@ def test_an_emptied_folder_is_that_of_a_new_run(
 
 @pytest.mark.parametrize("killed_after", [1, 2])
 def test_a_run_killed_before_its_first_state_begins_anew(
-    tiny_recipe: dict[str, Any], tmp_path: Path, killed_after: int, monkeypatch: pytest.MonkeyPatch
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    killed_after: int,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     writers: list[dict[str, Any]] = []
 
@@ -215,6 +219,7 @@ def test_a_run_killed_before_its_first_state_begins_anew(
         with pytest.raises(KeyboardInterrupt):
             train(tiny_recipe, parts)
     assert train(tiny_recipe, parts, True).step == 6
+    assert f"{parts} holds no state: training begins anew" in caplog.messages
     for table in ("train.csv", "valid.csv"):
         assert curve(parts / table) == curve(whole / table)
     # The curves of the first attempt are removed.

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from kit.curves import curve
 
 from audiotool import recipe
 from audiotool.models.registry import MODELS
@@ -20,12 +21,15 @@ def test_a_run_of_before_is_resumed(tiny_recipe: dict[str, Any], tmp_path: Path)
     [path] = (tmp_path / "states").iterdir()
     state = torch.load(path, weights_only=True)
     state["recipe"]["train"]["rehearsed_probability"] = state["recipe"]["train"].pop("warm_up_probability")
+    # Losses had one number of steps.
+    state["progress"] |= {"sums": {"loss": 300.0}, "summed": 2}
     torch.save(state, path)
     kept = tmp_path / "recipe.yaml"
     kept.write_text(kept.read_text().replace("warm_up_probability", "rehearsed_probability"))
     summary = Trainer(recipe.load(kept, ["train.steps=3"]), tmp_path, "cpu").run(resume=True)
     assert (summary.step, summary.interrupted) == (3, False)
     assert "warm_up_probability" in kept.read_text()
+    assert 100 < float(curve(tmp_path / "train.csv")[-1]["loss"]) < 150
 
 
 def test_a_run_whose_muon_had_more_matrices_ends_as_it_would_have(

@@ -15,7 +15,7 @@ from audiotool.recipe.schema import (
     StepSchedule,
     TrapezoidSchedule,
 )
-from audiotool.training.schedule import full_rate_problem, rate_factor
+from audiotool.training.schedule import full_rate_problem, rate_factor, renewed_rate_problem
 
 PACK = Path(__file__).parents[1] / "data" / "parity" / "cleanunet_training" / "training.safetensors"
 
@@ -67,6 +67,21 @@ def test_a_run_too_short_for_its_schedule_is_told_the_keys() -> None:
     rise = CosineSchedule(name="cosine", warmup_steps=100)
     assert "other.warmup_steps (100) is more" in (full_rate_problem(rise, 50, "other") or "")
     assert full_rate_problem(CleanUNetSchedule(name="cleanunet"), 1) is None
+    cycle = CleanUNetSchedule(name="cleanunet", cycle_steps=1000, warmup=0.5)
+    assert max(rate_factor(cycle, step, 500) for step in range(500)) == 1.0
+    assert full_rate_problem(cycle, 500) is None
+    assert "schedule.warmup (500) is more than the run's 499" in (full_rate_problem(cycle, 499) or "")
+
+
+def test_a_longer_run_whose_rate_has_fallen_is_told_of_its_rise() -> None:
+    fall = TrapezoidSchedule(name="trapezoid", decay_steps=4)
+    assert renewed_rate_problem(fall, 6, 10, 20) is None
+    assert "rises at step 8 from 0.5 to 1 of its" in (renewed_rate_problem(fall, 8, 10, 20) or "")
+    assert renewed_rate_problem(fall, 8, 10, 10) is None
+    assert renewed_rate_problem(fall, 8, 20, 10) is None
+    assert renewed_rate_problem(ConstantSchedule(name="constant", warmup_steps=4), 2, 10, 20) is None
+    other = renewed_rate_problem(CosineSchedule(name="cosine"), 5, 10, 20, "adversarial.schedule")
+    assert (other or "").startswith("adversarial.schedule: ")
 
 
 def test_exponential_step_constant() -> None:

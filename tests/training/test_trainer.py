@@ -161,6 +161,17 @@ def test_a_schedule_longer_than_the_run_is_named(
     assert [m for m in caplog.messages if "schedule.decay_steps (5)" in m and "6 steps" in m]
 
 
+def test_a_run_made_longer_after_its_rate_has_fallen_is_named(
+    tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tiny_recipe["schedule"] = {"name": "cosine"}
+    for steps, resume in ((2, False), (2, True), (3, True)):
+        caplog.clear()
+        train(tiny_recipe, tmp_path / "run", resume, f"train.steps={steps}", "validation.count=0")
+        assert ("rises at step 2 from 0 to 0.25" in caplog.text) == (steps == 3)
+        assert "holds no state" not in caplog.text
+
+
 def test_rows_of_no_split_are_warned_of(
     tiny_recipe: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
