@@ -20,6 +20,9 @@ from audiotool.training.folder import RunFolder, read_rows
 
 log = logging.getLogger(__name__)
 
+SET = "set"
+"""Column of valid.csv that names the fixed set: values on different ones cannot be compared."""
+
 CURVES = "curves.png"
 """File name of the curves of both tables, which are drawn after each validation."""
 
@@ -78,13 +81,16 @@ class Table:
             self.rows = [row for row in read_rows(path) if int(row["step"]) <= step]
             self._rewrite()
 
-    def add(self, step: int, values: dict[str, float]) -> None:
+    def add(self, step: int, values: dict[str, float], words: dict[str, str] | None = None) -> None:
         """Append a row.
+
+        Args:
+            words: cells that are no numbers.
 
         Raises:
             InputError: the disk is full.
         """
-        row = table_row(step, values)
+        row = table_row(step, values) | (words or {})
         self.rows.append(row)
         if not row.keys() <= set(self.columns):
             self._rewrite()
@@ -133,9 +139,13 @@ class Records:
         self.training.add(step, values)
         self._scalars("train", step, values)
 
-    def validate(self, step: int, values: dict[str, float]) -> None:
-        """Add a row to the validation curve."""
-        self.validation.add(step, values)
+    def validate(self, step: int, values: dict[str, float], fixed_set: str) -> None:
+        """Add a row to the validation curve.
+
+        Args:
+            fixed_set: name of the set on which the values were measured.
+        """
+        self.validation.add(step, values, {SET: fixed_set})
         self._scalars("valid", step, values)
         self.draw()
 

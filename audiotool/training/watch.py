@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import json
 import logging
 import math
 import time
 from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from audiotool import checkpoint
+from audiotool.data.config import EvaluationConfig
 from audiotool.data.dataset import make_dataset, render
 from audiotool.models.base import Model
 from audiotool.tasks.base import TASKS
 from audiotool.training.export import make_metadata, tensors_for_use
-from audiotool.training.records import Listener, Records, table_row
+from audiotool.training.records import SET, Listener, Records, table_row
 from audiotool.training.run import Run
 from audiotool.training.validation import UNSCORED, Pending, Validator
 
@@ -39,8 +44,9 @@ class Watch:
         self.run = run
         self.listener = listener
         self.is_first = run.fabric.is_global_zero
+        examples, self._set = self._fixed_set()
         self.validator = Validator(
-            self._fixed_set(),
+            examples,
             _metrics_of(run),
             run.recipe.audio.sample_rate,
             run.recipe.validation.workers,
@@ -53,18 +59,26 @@ class Watch:
         if self.is_first:
             run.folder.write_recipe(run.kept_recipe)
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
+            others = len(self.records.validation.rows) - len(self._comparable())
+            if others and examples:
+                log.warning(
+                    "validation: the set has changed: its %d earlier validations choose no best checkpoint",
+                    others,
+                )
 
-    def _fixed_set(self) -> list[dict[str, Tensor]]:
-        """Return the examples of all validations, rendered once; none in processes but the first."""
+    def _fixed_set(self) -> tuple[list[dict[str, Tensor]], str]:
+        """Return the examples of all validations, rendered once, and the set's name in the table; none in
+        processes but the first."""
         recipe = self.run.recipe
         section, audio = recipe.validation, recipe.audio
         if not section.count or not self.is_first:
-            return []
+            return [], ""
         if section.seconds is not None:
             audio = audio.model_copy(update={"segment_seconds": section.seconds})
         kind = TASKS.get(recipe.task).example
         dataset = make_dataset(self.run.data, audio, kind, "valid", section.count, self.listener.decoding)
-        return [example for example, _ in render(dataset, range(len(dataset)))]
+        rendered = list(render(dataset, range(len(dataset))))
+        return [example for example, _ in rendered], _set_name(recipe.data.evaluation, rendered)
 
     def close(self) -> None:
         """Close the metric processes and the files."""
@@ -144,11 +158,11 @@ class Watch:
             if not self.validator.examples or (self.run.stopping and pending.killed):
                 continue
             values = pending.values()
-            best = self._best_of([*self.records.validation.rows, table_row(pending.step, values)])
+            best = self._best_of([*self._comparable(), table_row(pending.step, values)])
             self._warn(pending, by_loss=best is not None and best[1] == "loss")
             # The weights come first: a resumed run does not repeat validations that are in the table.
             self._export(pending, values, best is not None and best[0] == pending.step)
-            self.records.validate(pending.step, values)
+            self.records.validate(pending.step, values, self._set)
             self.listener.validated(pending.step, values)
 
     def _warn(self, pending: Pending, by_loss: bool) -> None:
@@ -192,7 +206,13 @@ class Watch:
         The loss counts where no validation has the metric. A validation with recordings that could not be
         scored comes behind those with fewer: their mean leaves out what its weights did worst.
         """
-        return self._best_of(self.records.validation.rows) if self.is_first else None
+        return self._best_of(self._comparable()) if self.is_first else None
+
+    def _comparable(self) -> list[dict[str, str]]:
+        """Return the rows since the set has changed, of which the best was exported; rows of earlier versions
+        name no set."""
+        newest = reversed(self.records.validation.rows)
+        return list(takewhile(lambda row: row.get(SET) in (None, "", self._set), newest))[::-1]
 
     def _best_of(self, rows: Sequence[dict[str, str]]) -> tuple[int, str, float] | None:
         name, upwards = self._selection()
@@ -216,6 +236,27 @@ class Watch:
             best = TASKS.get(self.run.recipe.task).scoring.best
             name = best if best in self.validator.metrics else "loss"
         return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better is not False)
+
+
+def _set_name(
+    evaluation: EvaluationConfig, rendered: Sequence[tuple[dict[str, Tensor], dict[str, Any]]]
+) -> str:
+    """Return eight hexadecimal digits that change with a fixed set: its recordings, their lengths, and how
+    they are mixed.
+
+    They depend neither on the samples, which another processor rounds differently, nor on folders.
+    """
+
+    def names(value: Any) -> list[str]:
+        return [Path(text).name for text in ([value] if isinstance(value, str) else value)]
+
+    told = [
+        [[list(part.shape) for part in example.values()]]
+        + [names(value) for value in facts.values() if isinstance(value, str | list)]
+        for example, facts in rendered
+    ]
+    settings = evaluation.model_dump(mode="json", exclude_defaults=True)
+    return hashlib.sha256(json.dumps([settings, told], sort_keys=True).encode()).hexdigest()[:8]
 
 
 def _metrics_of(run: Run) -> list[str]:

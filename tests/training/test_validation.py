@@ -160,6 +160,36 @@ def test_weights_that_mute_a_recording_come_behind_those_that_score_all(
     assert "validation: 1 of 3 recordings have no si_sdr: the estimate is silent" in caplog.messages
 
 
+def test_validations_of_another_set_do_not_compete(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
+    scores = iter([3.0, 3.0, 2.0, 1.0, 1.0, 1.0])
+
+    class Scored(Late):
+        def result(self, timeout: float | None = None) -> Row:
+            return {"pesq": next(scores)}
+
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
+    train(tiny_recipe, tmp_path, False, "train.steps=3")
+    for steps, setting, best, others in (
+        (4, "validation.count=1", (4, "pesq", 2.0), 1),
+        (5, "validation.count=1", (4, "pesq", 2.0), 1),
+        # The first set again, whose best is no longer kept.
+        (6, "validation.workers=2", (6, "pesq", 1.0), 3),
+    ):
+        caplog.clear()
+        assert train(tiny_recipe, tmp_path, True, f"train.steps={steps}", setting).best == best
+        assert (
+            f"the set has changed: its {others} earlier validations choose no best checkpoint" in caplog.text
+        )
+        kept = checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"]
+        assert kept == best[0]
+
+
 def test_lost_validations_are_made_up_for(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
