@@ -22,6 +22,7 @@ from audiotool.losses.metric import metric_discriminator_loss, metric_generator_
 from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.recipe.schema import AdversarialSection, DiscriminatorTerm
+from audiotool.training.objective import explained
 from audiotool.training.optimiser import build_optimiser, set_rate
 from audiotool.training.schedule import rate_factor
 
@@ -173,14 +174,16 @@ def _logits_and_features(
     """Return (logits, features) of targets and estimates (B, C, T), each channel by itself.
 
     Raises:
-        RecipeError: the discriminator returns something else.
+        RecipeError: the discriminator returns something else, or cannot take them, as `explained` says.
     """
     both = torch.cat([w.flatten(0, 1)[:, None] for w in (target, estimate)])
     halves: tuple[list[Any], list[Any]] = ([], [])
-    answers = discriminator(both)
+    name = getattr(discriminator, "name", "")
+    with explained(f"adversarial.discriminators: {name}", {"waveforms": both}):
+        answers = discriminator(both)
     if not _is_discriminator_output(answers, len(both)):
         raise RecipeError(
-            f"adversarial.discriminators: {getattr(discriminator, 'name', '')} has to return [(logits,"
+            f"adversarial.discriminators: {name} has to return [(logits,"
             " [features, ...]), ...], a pair for each sub-discriminator, of tensors whose first axis is that"
             " of the waveforms"
         )

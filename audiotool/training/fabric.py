@@ -64,11 +64,16 @@ def leave(fabric: Fabric) -> None:
         time.sleep(SETTLE_SECONDS)
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that the memory of the CPU or the device ran out."""
+    text = str(error)
+    said = "can't allocate memory" in text or "out of memory" in text
+    return said or isinstance(error, torch.OutOfMemoryError)
+
+
 def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:
     """Return the error to raise in place of `error` if that means that memory ran out, else None."""
-    text = str(error)
-    ran_out = "can't allocate memory" in text or "out of memory" in text
-    if not ran_out and not isinstance(error, torch.OutOfMemoryError):
+    if not ran_out_of_memory(error):
         return None
     train, seconds = recipe.train, recipe.audio.segment_seconds
     precision = "" if train.precision != "fp32" else ", or set train.precision=bf16"

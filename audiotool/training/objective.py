@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+
 from torch import Tensor, nn
 
 from audiotool.errors import RecipeError
@@ -9,13 +12,15 @@ from audiotool.losses.base import make_loss
 from audiotool.losses.permutation_invariant import PermutationInvariantLoss
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
+from audiotool.training.fabric import ran_out_of_memory
 
 
 class Objective(nn.Module):
     """All loss terms of a recipe. `forward` returns their weighted sum, and each by name, unweighted.
 
     Raises:
-        RecipeError: by `forward`: estimate and target have different shapes, which losses would broadcast.
+        RecipeError: by `forward`: estimate and target have different shapes, which losses would broadcast; or
+            a loss does not fit the model's outputs, as `explained` says.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -24,6 +29,7 @@ class Objective(nn.Module):
         self.terms = nn.ModuleList(
             make_loss(term.name, term.options, recipe.audio.sample_rate) for term in recipe.loss
         )
+        self.places = [f"loss.{n}: {term.name}" for n, term in enumerate(recipe.loss)]
         self.weights = [term.weight for term in recipe.loss]
         # A loss may have the name of the metric of which it is the negative.
         self.names = _distinct([f"{term.name}-loss" for term in recipe.loss])
@@ -37,7 +43,10 @@ class Objective(nn.Module):
                 f"{MODELS.called(self.model)} gives an estimate of shape {tuple(estimate.shape)} for a target"
                 f" of shape {tuple(target.shape)} (examples, stems and channels, samples)"
             )
-        values = {name: term(outputs, batch) for name, term in zip(self.names, self.terms, strict=True)}
+        values = {}
+        for name, place, term in zip(self.names, self.places, self.terms, strict=True):
+            with explained(place, batch | outputs):
+                values[name] = term(outputs, batch)
         total = sum(weight * value for weight, value in zip(self.weights, values.values(), strict=True))
         assert isinstance(total, Tensor)
         return total, {name: value.detach() for name, value in values.items()}
@@ -49,6 +58,30 @@ class Objective(nn.Module):
             if isinstance(term, PermutationInvariantLoss):
                 return term.align(estimate, target)
         return estimate
+
+
+@contextlib.contextmanager
+def explained(place: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
+    """Explain the errors of the `with` block, a part of a recipe that computes something of tensors.
+
+    Args:
+        place: the part's key in the recipe and its name.
+        tensors: all that it is given.
+    Raises:
+        RecipeError: it asks for a tensor that is not there, or PyTorch refuses the shapes.
+    """
+    try:
+        yield
+    except KeyError as error:
+        raise RecipeError(
+            f"{place} needs {error}, which this model and its examples do not give (they give:"
+            f" {', '.join(sorted(tensors))})"
+        ) from error
+    except RuntimeError as error:
+        if ran_out_of_memory(error):
+            raise
+        shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
+        raise RecipeError(f"{place} does not fit what it is given ({shapes}): {error}") from error
 
 
 def _distinct(names: list[str]) -> list[str]:

@@ -131,6 +131,37 @@ def test_an_estimate_of_another_shape_is_an_error(
         train(tiny_recipe, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            ["loss=[{name: pitch}]"],
+            r"loss\.0: pitch needs 'target_f0', which .*\(they give: estimate, input, target",
+        ),
+        (
+            ["loss=[{name: l1-waveform}, {name: permutation-invariant, options: {stems: 3}}]"],
+            r"loss\.1: permutation-invariant does not fit .*estimate \(2, 1, 4000\)",
+        ),
+        (
+            ["loss=[{name: multi-resolution-stft}]", "audio.segment_seconds=0.05"],
+            r"loss\.0: multi-resolution-stft does not fit .*estimate \(2, 1, 800\)",
+        ),
+        (
+            [
+                "audio.segment_seconds=0.03",
+                "adversarial={discriminators: [{name: multi-resolution, config: {channel_multiplier: 0.1}}]}",
+            ],
+            r"adversarial\.discriminators: multi-resolution does not fit .*waveforms \(4, 1, 480\)",
+        ),
+    ],
+)
+def test_parts_that_do_not_fit_the_model_are_named(
+    tiny_recipe: dict[str, Any], tmp_path: Path, settings: list[str], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        train(tiny_recipe, tmp_path, False, "validation.count=0", *settings)
+
+
 def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
     trainer = Trainer(recipe.parse(tiny_recipe, "tiny", ["validation.count=0"]), tmp_path, "cpu")
 
