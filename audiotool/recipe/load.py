@@ -20,6 +20,8 @@ from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
 from audiotool.yaml_documents import parse_value
 
+INHERITANCE = "; recipes extend no other: begin with `audiotool recipes show NAME > own.yaml`."
+
 
 def find(name_or_path: str | Path) -> Path:
     """Return the path of a bundled recipe by its name, or of a file.
@@ -125,7 +127,8 @@ def _refuse(error: ValidationError, source: str) -> NoReturn:
         fields, tags, path = _allowed_at(finding["loc"])
         key = str(finding["loc"][-1]) if finding["loc"] else ""
         if finding["type"] == "extra_forbidden":
-            problem = f"unknown key{nearest(key, fields)} Allowed: {', '.join(fields)}"
+            hint = INHERITANCE if path == "extends" else nearest(key, fields)
+            problem = f"unknown key{hint} Allowed: {', '.join(fields)}"
         elif finding["type"] == "missing":
             problem = "is missing"
         elif finding["type"] == "union_tag_not_found":

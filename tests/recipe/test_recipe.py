@@ -66,6 +66,10 @@ def test_name_is_the_files(tmp_path: Path) -> None:
     ("change", "message"),
     [
         ({"lss": []}, r"mine: lss: unknown key; did you mean 'loss'\? Allowed: .*adversarial"),
+        (
+            {"extends": "denoise"},
+            r"extends: unknown key; .*`audiotool recipes show NAME > own\.yaml`\. Allowed: ",
+        ),
         ({"train": {"bach_size": 2}}, r"train\.bach_size: unknown key; did you mean 'batch_size'\?"),
         ({"train": {"batch_size": 0}}, r"train\.batch_size: found 0, should be greater than or equal to 1"),
         ({"train": {"steps": "many"}}, r"train\.steps: found 'many', should be a valid integer"),
