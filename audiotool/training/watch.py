@@ -248,7 +248,7 @@ def _set_name(
     """
 
     def names(value: Any) -> list[str]:
-        return [Path(text).name for text in ([value] if isinstance(value, str) else value)]
+        return [Path(str(one)).name for one in ([value] if isinstance(value, str) else value)]
 
     told = [
         [[list(part.shape) for part in example.values()]]
