@@ -299,7 +299,7 @@ def _decode_all(
     remaining = zip(paths, targets, strict=True)
     with ThreadPoolExecutor(core_count()) as pool:
         while window := list(islice(remaining, WINDOW)):
-            results = pool.map(lambda file: _decoded(*file, sample_rate), window)
+            results = pool.map(lambda file: _decoded(file[0], file[1], sample_rate), window)
             yield from zip((path for path, _ in window), results, strict=True)
 
 
