@@ -171,7 +171,7 @@ def test_validations_of_another_set_do_not_compete(
 
     class Scored(Late):
         def result(self, timeout: float | None = None) -> Row:
-            return {"pesq": next(scores)}
+            return {"pesq": Value(next(scores))}
 
     monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
     train(tiny_recipe, tmp_path, False, "train.steps=3")
