@@ -4,8 +4,9 @@
 
 CHECKPOINT is a file or a bundled one's name. A new layer follows every layer, and the memory over all bands
 follows the new one. What a new layer adds is zero until it is trained, as in Net2DeeperNet (Chen, Goodfellow
-and Shlens, Net2Net, ICLR 2016, arXiv:1511.05641). A recipe of twice the `layers` and `memory_every` goes on
-from OUT with --init-from. OUT has no scores: scripts/bundle_checkpoint.py measures it.
+and Shlens, Net2Net, ICLR 2016, arXiv:1511.05641). A recipe of twice the `layers`, and with a memory of
+twice the `memory_every`, goes on from OUT with --init-from. OUT has no scores: scripts/bundle_checkpoint.py
+measures it.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ ADDED = ("time.", "gather.", "narrow.")
 def deepened(model: BandSplitGRU) -> BandSplitGRU:
     """Return a network of twice the layers with the same output; the new ones are initialised at random."""
     c = model.config
-    deep = BandSplitGRU(dataclasses.replace(c, layers=2 * c.layers, memory_every=2 * c.memory_every))
+    memory_every = c.memory_every * (2 if c.memory else 1)
+    deep = BandSplitGRU(dataclasses.replace(c, layers=2 * c.layers, memory_every=memory_every))
     trained, weights = model.state_dict(), deep.state_dict()
     for name, tensor in weights.items():
         found = LAYER.fullmatch(name)

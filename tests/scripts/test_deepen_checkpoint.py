@@ -22,7 +22,7 @@ def script() -> ModuleType:
 @pytest.mark.parametrize(
     ("config", "memory_every"),
     [
-        ({"layers": 2}, 2),
+        ({"layers": 2}, 1),
         ({"layers": 2, "memory": 6, "learnt_start": True}, 2),
         ({"layers": 4, "memory": 6, "memory_every": 2}, 4),
     ],
