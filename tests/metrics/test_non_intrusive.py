@@ -131,7 +131,6 @@ def test_plcmos_is_the_same_at_each_run_and_long_recordings_are_windows(
     assert plcmos.Plcmos().rate(in_blocks(waveform, RATE, 7000)) == pytest.approx(np.mean(parts), abs=1e-6)
 
 
-@pytest.mark.slow
 @needs_models
 def test_a_silent_channel_is_left_out_with_a_note(tmp_path: Path) -> None:
     speech = speech_like(2.0, RATE)
@@ -144,6 +143,18 @@ def test_a_silent_channel_is_left_out_with_a_note(tmp_path: Path) -> None:
             assert side[name].value == pytest.approx(alone.values[name].value, abs=1e-6)
     assert row.notes[0] == f"dnsmos_ovrl, dnsmos_p808, plcmos without channel 1 of {dead}, which is silent"
     assert not alone.notes
+
+
+def test_the_channels_of_a_recording_that_are_heard() -> None:
+    sounds = np.zeros((3, 70000), np.float32)
+    sounds[0, -1], sounds[2, 5] = -0.5, 0.25  # each in another block
+    recording = Recording.of(sounds, 16000)
+    assert recording.silent == [1]
+    heard = np.concatenate(list(recording.heard(16000)), axis=1)
+    np.testing.assert_array_equal(heard, sounds[[0, 2]])
+    assert sum(block.shape[1] for block in recording.heard(8000)) == 35000
+    with pytest.raises(Unscorable, match="silent"):
+        Recording.of(np.zeros((2, 100), np.float32), 16000).heard(16000)
 
 
 @pytest.mark.parametrize("name", ["dnsmos_ovrl", "plcmos", "loudness"])
