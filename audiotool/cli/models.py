@@ -172,13 +172,15 @@ def import_official(
     Without --output it is kept in your data folder, and --model takes its name from then on.
     """
     from audiotool import checkpoint, named_checkpoints
-    from audiotool.importers.base import import_checkpoint, released_file
+    from audiotool.importers.base import import_checkpoint, recognise_file, released_file
     from audiotool.yaml_documents import parse_settings
 
     path = Path(official)
     if model is None:
         if path.is_file():
-            raise PlanError(f"{official}: say of which architecture it is with --model")
+            alike = recognise_file(path)
+            looks = f", for example --model {alike[0]}, which it looks like" if alike else ""
+            raise PlanError(f"{official}: say of which architecture it is with --model{looks}")
         model, path = official, released_file(official)
     if output is None:
         output = named_checkpoints.place_for(model if name is None else name)

@@ -363,7 +363,11 @@ def test_released_weights_of_a_package_become_a_name(tmp_path: Path, monkeypatch
     [
         (["cleanunett"], 1, "no such file, and no package has weights of that name, only of"),
         (["gtcrn"], 1, "no package carries weights of gtcrn: give a file"),
-        ([OFFICIAL], 2, "say of which architecture it is with --model"),
+        (
+            [OFFICIAL],
+            2,
+            "say of which architecture it is with --model, for example --model cleanunet, which it",
+        ),
         (["cleanunet", "--name", "../x"], 1, "'../x' is no name"),
         (["cleanunet", "--name", "denoise-16k"], 1, "is a bundled checkpoint: choose another"),
         (["cleanunet", "--name", "Denoise-16K"], 1, "'Denoise-16K' is a bundled checkpoint: choose another"),
