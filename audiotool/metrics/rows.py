@@ -202,15 +202,15 @@ def without_ending(name: str) -> str:
 def remarks(rows: Sequence[Row]) -> list[str]:
     """Return reasons and notes as lines for the user: "a.wav: no stoi: the reference is silent".
 
-    What all scored rows lack for one reason is one line: "all 9 files: no plcmos: PLCMOS needs speechmos".
+    What is said of all scored rows is one line: "all 9 files: no plcmos: PLCMOS needs speechmos".
     """
-    missing = [[] if row.failed else _missing(row) for row in rows]
-    scored = [found for row, found in zip(rows, missing, strict=True) if row.columns() and not row.failed]
+    said = [[*_missing(row), *row.notes] for row in rows]
+    scored = [found for row, found in zip(rows, said, strict=True) if row.columns() and not row.failed]
     everywhere = [line for line in scored[0] if all(line in found for found in scored)] if scored[1:] else []
     lines = [f"all {len(scored)} files: {line}" for line in everywhere]
-    for row in rows:
-        lines += [f"{row.name}: {line}" for line in _missing(row) if row.failed or line not in everywhere]
-        lines += [f"{row.name}: {note}" for note in row.notes]
+    for row, found in zip(rows, said, strict=True):
+        own = found if row.failed or not row.columns() else [x for x in found if x not in everywhere]
+        lines += [f"{row.name}: {line}" for line in own]
     return lines
 
 

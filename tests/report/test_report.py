@@ -159,6 +159,18 @@ def test_what_all_rows_lack_is_one_remark() -> None:
     assert remarks(rows[:1]) == ["a: no plcmos: PLCMOS needs speechmos"]
 
 
+def test_a_note_of_all_rows_is_one_remark() -> None:
+    rows = [Row(name, {"pesq": Value(2.0)}, notes=["narrow-band"]) for name in ("a", "b")]
+    rows[1].notes.append("resampled")
+    unscored = [Row("c", notes=["narrow-band"]), Row("d", notes=["narrow-band"], failed=True)]
+    assert remarks([*rows, *unscored]) == [
+        "all 2 files: narrow-band",
+        "b: resampled",
+        "c: narrow-band",
+        "d: narrow-band",
+    ]
+
+
 def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"ends in \.json, \.csv"):
         check_paths([tmp_path / "r.txt"])
