@@ -146,6 +146,7 @@ def best_assignment(ratios: NDArray[np.float64]) -> list[tuple[int, int]]:
 
     Args:
         ratios: (rows, columns); where there are more of one than of the other, the worst are left out.
+            NaN counts as the lowest SI-SDR.
     Returns:
         Pairs of a row and its column, in the order of the rows. Time grows with the third power of their
         number. Reference: Kuhn, The Hungarian method for the assignment problem, 1955, by shortest paths as
@@ -154,7 +155,8 @@ def best_assignment(ratios: NDArray[np.float64]) -> list[tuple[int, int]]:
     if len(ratios) > len(ratios.T):
         return sorted((row, column) for column, row in best_assignment(ratios.T))
     rows, columns = ratios.shape
-    costs, row_costs, column_costs = -ratios, np.zeros(rows), np.zeros(columns)
+    costs = np.nan_to_num(-ratios, nan=LIMIT_DB)
+    row_costs, column_costs = np.zeros(rows), np.zeros(columns)
     row_of = np.full(columns, -1)
     for first in range(rows):
         # The shortest path from this row to a free column, over columns that give up their row.

@@ -137,6 +137,12 @@ def test_the_best_assignment_is_that_of_a_search_of_all(shape: tuple[int, int]) 
         assert sum(ratios[pair] for pair in pairs) == pytest.approx(best)
 
 
+def test_the_best_assignment_takes_what_has_no_ratio_last() -> None:
+    ratios = np.array([[np.nan, 1, 9], [np.nan, 2, 3], [np.nan, 9, 1]])
+    assert best_assignment(ratios) == [(0, 2), (1, 0), (2, 1)]
+    assert best_assignment(ratios.T) == [(0, 1), (1, 2), (2, 0)]
+
+
 def test_log_spectral_distance_of_a_gain() -> None:
     """A gain of 10 is 2 in log10 power at every bin."""
     p = pair(noise=0.0)
