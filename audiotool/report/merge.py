@@ -14,7 +14,9 @@ from audiotool.metrics.rows import Row
 from audiotool.report.read import read_report
 from audiotool.report.report import Report, Run
 
-_SHARD = re.compile(r"(.*?)(\d+)-of-(\d+)(.*)")
+# Names and reports from outside may give any number of shards; all missing ones are listed.
+_NAMED = re.compile(r"(.*?)(\d+)-of-(\d{1,6})(?!\d)(.*)")
+_TOLD = re.compile(r"(\d{1,6})/(\d{1,6})", re.ASCII)
 
 
 class Source(NamedTuple):
@@ -87,7 +89,7 @@ def check_distinct(paths: Sequence[Path]) -> None:
     seen: dict[Path, Path] = {}
     for path in paths:
         whole = path.resolve()
-        key = whole.with_suffix("") if _SHARD.fullmatch(path.name) else whole
+        key = whole.with_suffix("") if _NAMED.fullmatch(path.name) else whole
         if key in seen:
             raise InputError(f"{seen[key]} and {path} are one report: give one of them")
         seen[key] = path
@@ -132,12 +134,12 @@ def missing_shards(sources: Iterable[Source]) -> list[str]:
 
 def _shard(source: Source) -> tuple[_Batch, int] | None:
     """Return the batch and the number of a shard's report; None for any other report."""
-    named = _SHARD.fullmatch(source.path.name)
+    named = _NAMED.fullmatch(source.path.name)
     if named is not None:
         before, number, count, after = named.groups()
         return _Batch(before, "-of-", count, after), int(number)
     run = source.report.run
-    known = re.fullmatch(r"(\d{1,9})/(\d{1,9})", run.shard or "", re.ASCII)
-    if known is None:
+    told = _TOLD.fullmatch(run.shard or "")
+    if told is None:
         return None
-    return _Batch("shard ", "/", known[2], "", (source.report.command, run.model)), int(known[1])
+    return _Batch("shard ", "/", told[2], "", (source.report.command, run.model)), int(told[1])

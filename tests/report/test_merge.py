@@ -109,6 +109,14 @@ def test_missing_shards_with_names_of_their_own_are_named(tmp_path: Path) -> Non
         assert are_shards(read_sources(given)) == are
 
 
+def test_a_report_of_more_shards_than_anyone_has_names_none(tmp_path: Path) -> None:
+    for path in (tmp_path / "a.json", tmp_path / "r-1-of-99999999.json"):
+        write_reports([path], Report([], Run.begin("audiotool", model="x", shard="1/99999999")))
+        [source] = read_sources([path])
+        assert missing_shards([source]) == []
+        assert not are_shards([source])
+
+
 def test_a_file_in_several_rows_is_named(tmp_path: Path) -> None:
     # The reports of two systems, say: their scores would become one mean.
     for name, score in (("one", 2.0), ("other", 3.0)):
