@@ -146,7 +146,7 @@ class FileClips:
         ahead = start - periods * period
         try:
             samples = excerpt(path, periods * native_period, -(-(ahead + frames + context) * native // rate))
-            weights = self._weights_of(index, samples)
+            weights = self._weights_of(index) if self._targets and len(samples) > 1 else None
         except InputError as error:
             raise Unreadable(str(error), path) from error
         mono = _mono(samples, path, weights)
@@ -158,12 +158,10 @@ class FileClips:
             raise Unreadable(f"{path} ends before its header says: it is cut; leave it out", path)
         return np.pad(mono, (0, max(missing, 0)))
 
-    def _weights_of(self, index: int, samples: Samples) -> Samples | None:
-        """Return the weights of a pair's file, which are those of every slice; None for another file."""
-        if not self._targets or len(samples) == 1:
-            return None
+    def _weights_of(self, index: int) -> Samples:
+        """Return the weights of a pair's file, which are those of every slice."""
         if index not in self._weights:
-            self._weights[index] = pair_weights(samples, self._targets[index])
+            self._weights[index] = pair_weights(read(self.paths[index])[0], self._targets[index])
         return self._weights[index]
 
 

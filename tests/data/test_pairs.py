@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from kit.tones import RATE, dataset, tone
 
+from audiotool.data.clips import FileClips
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.data.pairs import scan_pairs
 from audiotool.data.scan import by_pattern
@@ -106,6 +107,17 @@ def test_a_pair_is_mixed_to_mono_by_one_rule(tmp_path: Path, decode_once: bool) 
         example = opened[0]
         heard, voice = example["input"][0].numpy(), example["target"][shared - 1].numpy()
         assert np.corrcoef(heard, voice)[0, 1] > 0.3, targets
+
+
+def test_slices_of_a_pair_are_mixed_as_the_file_is(tmp_path: Path) -> None:
+    """The first slice that is read is silent, and does not tell that the first channel is dead."""
+    late = np.concatenate((np.zeros(RATE), tone(200, 1.0))).astype(np.float32)
+    path, target = tmp_path / "noisy.wav", tmp_path / "clean.wav"
+    soundfile.write(path, np.stack((np.zeros_like(late), late), 1), RATE, subtype="FLOAT")
+    soundfile.write(target, late, RATE, subtype="FLOAT")
+    clips = FileClips([path], RATE, [(target,)])
+    for start in (0, RATE):
+        np.testing.assert_array_equal(clips.read(0, start, RATE), late[start : start + RATE])
 
 
 def test_recipes_say_how_pairs_are_made(folders: tuple[Path, Path]) -> None:
