@@ -210,9 +210,10 @@ class Watch:
 
     def _comparable(self) -> list[dict[str, str]]:
         """Return the rows since the set has changed, of which the best was exported; rows of earlier versions
-        name no set."""
-        newest = reversed(self.records.validation.rows)
-        return list(takewhile(lambda row: row.get(SET) in (None, "", self._set), newest))[::-1]
+        name no set. A run that validates no more has the set of its last validation."""
+        newest = self.records.validation.rows[::-1]
+        current = self._set or next((row[SET] for row in newest if row.get(SET)), "")
+        return list(takewhile(lambda row: row.get(SET) in (None, "", current), newest))[::-1]
 
     def _best_of(self, rows: Sequence[dict[str, str]]) -> tuple[int, str, float] | None:
         name, upwards = self._selection()

@@ -190,6 +190,14 @@ def test_validations_of_another_set_do_not_compete(
         assert kept == best[0]
 
 
+def test_a_run_that_ends_without_validations_has_the_best_of_before(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    before = train(tiny_recipe, tmp_path, False, "train.steps=3").best
+    assert before is not None
+    assert train(tiny_recipe, tmp_path, True, "train.steps=4", "validation.count=0").best == before
+
+
 def test_lost_validations_are_made_up_for(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
