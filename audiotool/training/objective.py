@@ -78,7 +78,8 @@ def explained(place: str, tensors: Mapping[str, Tensor]) -> Iterator[None]:
             f" {', '.join(sorted(tensors))})"
         ) from error
     except RuntimeError as error:
-        if ran_out_of_memory(error):
+        # Of another class are errors of devices, and operators that a device lacks.
+        if type(error) is not RuntimeError or ran_out_of_memory(error):
             raise
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in tensors.items())
         raise RecipeError(f"{place} does not fit what it is given ({shapes}): {error}") from error

@@ -16,6 +16,7 @@ from audiotool.errors import DeviceError, RecipeError
 from audiotool.losses.waveform import L1WaveformLoss
 from audiotool.models.band_split_gru import BandSplitGRU
 from audiotool.models.base import Model
+from audiotool.training.objective import explained
 from audiotool.training.trainer import Trainer
 
 
@@ -160,6 +161,11 @@ def test_parts_that_do_not_fit_the_model_are_named(
 ) -> None:
     with pytest.raises(RecipeError, match=message):
         train(tiny_recipe, tmp_path, False, "validation.count=0", *settings)
+
+
+def test_what_a_device_lacks_is_no_error_of_the_recipe() -> None:
+    with pytest.raises(NotImplementedError), explained("loss.0: mel", {}):
+        raise NotImplementedError("The operator 'aten::x' is not currently implemented for the MPS device")
 
 
 def test_out_of_memory_names_the_keys(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
