@@ -166,7 +166,12 @@ def _as_options(settings: Mapping[str, Any], model: Model, other: Model) -> str:
     keys = {f"model.config.{key}": value for key, value in settings.items()}
     if model.sample_rate != other.sample_rate:
         keys["audio.sample_rate"] = other.sample_rate
-    return " ".join(f"--set {shlex.quote(f'{key}={json.dumps(value)}')}" for key, value in keys.items())
+    return " ".join(as_option(key, value) for key, value in keys.items())
+
+
+def as_option(key: str, value: Any) -> str:
+    """Return the option of `audiotool train`, quoted for a shell, that gives a key of the recipe a value."""
+    return f"--set {shlex.quote(f'{key}={json.dumps(value)}')}"
 
 
 def anchored(init: InitSection) -> InitSection:

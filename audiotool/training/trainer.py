@@ -26,6 +26,7 @@ from audiotool.training.optimiser import set_rate
 from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
 from audiotool.training.schedule import full_rate_problem, rate_factor, renewed_rate_problem
+from audiotool.training.setup import as_option
 from audiotool.training.watch import Watch
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,9 @@ class Trainer:
         if history is not None and both != licence:
             log.warning(
                 "the weights of %s have the licence '%s', the recipe says '%s': checkpoints will say '%s';"
-                " --set licence='%s' takes theirs alone",
-                *(history.training.get("checkpoint"), history.licence, licence, both, history.licence),
+                " %s takes theirs alone",
+                *(history.training.get("checkpoint"), history.licence, licence, both),
+                as_option("licence", history.licence),
             )
 
     def _warn_of_schedules(self, state: dict[str, Any] | None) -> None:
