@@ -75,7 +75,8 @@ def to_mono(samples: Samples, name: str) -> Samples:
     """
     downmix = Downmix()
     mixed = downmix(samples)
-    _say(name, downmix.remark)
+    if downmix.remark is not None:
+        _say(name, downmix.remark)
     return mixed
 
 
@@ -86,7 +87,8 @@ def mixing_weights(samples: Samples, name: str) -> NDArray[np.float32]:
     """
     downmix = Downmix()
     downmix(samples)
-    _say(name, downmix.remark)
+    if downmix.remark is not None:
+        _say(name, downmix.remark)
     assert downmix.weights is not None
     return downmix.weights
 
@@ -125,6 +127,5 @@ def _loses(samples: Samples, mixed: Samples) -> bool:
 
 
 @functools.lru_cache(maxsize=1 << 16)
-def _say(name: str, remark: str | None) -> None:
-    if remark is not None:
-        log.warning("%s: %s", name, remark)
+def _say(name: str, remark: str) -> None:
+    log.warning("%s: %s", name, remark)

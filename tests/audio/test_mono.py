@@ -11,7 +11,7 @@ from kit.audio import speech_like
 from kit.checkpoints import save_model
 
 import audiotool
-from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, to_mono
+from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, _say, to_mono
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.files.features import MelAnalysis
 from audiotool.metrics.pairing import best_order
@@ -61,6 +61,10 @@ def test_the_remark_comes_once_for_each_recording(caplog: pytest.LogCaptureFixtu
     samples = np.stack((VOICE, -VOICE)).astype(np.float32)
     for name in ("first.wav", "first.wav", "second.wav"):
         to_mono(samples, name)
+    # However many recordings without a remark come between.
+    for n in range(_say.cache_info().maxsize or 0):
+        to_mono(np.ones((2, 4), np.float32), f"{n}.wav")
+    to_mono(samples, "first.wav")
     assert [r.getMessage().partition(":")[0] for r in caplog.records] == ["first.wav", "second.wav"]
     assert "opposite polarity" in caplog.text
 
