@@ -5,3 +5,6 @@ PIPE = "-"
 
 STANDARD_INPUT = "standard input"
 """Its name in messages and reports."""
+
+OPEN_FILE = "the open file"
+"""Name in messages of a file that the user has opened."""

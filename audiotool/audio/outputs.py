@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import shutil
@@ -10,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from audiotool.arrays import Array, UserArray, in_whole_hertz
-from audiotool.audio import PIPE
+from audiotool.atomic import as_input_error
+from audiotool.audio import OPEN_FILE, PIPE
 from audiotool.audio.formats import muxer_for
 from audiotool.audio.writer import FileWriter, OutputFormat, Writer
 from audiotool.errors import InputError
@@ -67,26 +69,31 @@ def write(
             format's own.
         format: "flac" and others; None follows the ending of the name.
     Raises:
-        InputError: as `open_writer`, or other axes or types, NaN or infinite samples.
+        InputError: as `open_writer`, or other axes or types, NaN or infinite samples; a file that is open for
+            text or for reading.
     """
     for what, value in (("subtype", subtype), ("format", format)):
         if value is not None and not isinstance(value, str):
             raise InputError(f"a {what} is a str, got {value!r}")
     if isinstance(path, (str, os.PathLike)) or not hasattr(path, "write"):
-        _write(local_path(path), waveform, sample_rate, subtype, format)
+        place = local_path(path)
+        _write(place, str(place), waveform, sample_rate, subtype, format)
         return
+    if isinstance(path, io.TextIOBase):
+        raise InputError("an open file is written as bytes: open it with the mode 'wb'")
     if format is None:
         raise InputError("an open file has no ending that names its format: give one, such as format='wav'")
     with tempfile.TemporaryDirectory(prefix="audiotool-") as folder:
         complete = Path(folder, "output")
-        _write(complete, waveform, sample_rate, subtype, format)
-        with complete.open("rb") as file:
+        _write(complete, OPEN_FILE, waveform, sample_rate, subtype, format)
+        with as_input_error(OPEN_FILE), complete.open("rb") as file:
             shutil.copyfileobj(file, path)
 
 
 def _write(
-    path: str | Path, waveform: Array, sample_rate: int, subtype: str | None, format: str | None
+    path: str | Path, name: str, waveform: Array, sample_rate: int, subtype: str | None, format: str | None
 ) -> None:
+    """Write a waveform to a path; warnings have the name."""
     array = UserArray(waveform)
     wanted = OutputFormat(
         in_whole_hertz(sample_rate),
@@ -100,7 +107,7 @@ def _write(
     if writer.limited:
         log.warning(
             "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",
-            *(path, writer.limited, writer.peak),
+            *(name, writer.limited, writer.peak),
         )
     if writer.excess:
-        log.warning("%s: %s", path, writer.excess)
+        log.warning("%s: %s", name, writer.excess)

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
+from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras, read_extras
 from audiotool.audio.formats import WAVES, is_media_name
 from audiotool.audio.magic import ARRAY_BYTES
@@ -38,8 +38,6 @@ LARGEST_COUNT = 1 << 46
 """Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
 """Default number of samples that are read at a time."""
-OPEN_FILE = "the open file"
-"""Name in messages of a file that the user has opened."""
 SHORT_FRAMES = 1024
 """Number of samples that are read at a time where damage is looked for."""
 
@@ -505,4 +503,6 @@ def _reader_of(source: Any) -> AudioReader:
     data = source.read()
     if not isinstance(data, bytes):
         raise InputError("an open file is read as bytes: open it with the mode 'rb'")
+    if not data:
+        raise InputError(f"{OPEN_FILE} is empty from its position on: seek(0) goes to its beginning")
     return AudioReader(OPEN_FILE, file=io.BytesIO(data))

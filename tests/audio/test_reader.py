@@ -242,6 +242,7 @@ def test_open_files_are_read_from_their_position(tmp_path: Path, name: str) -> N
         ("", "a path is empty"),
         ("http://localhost:1/a.wav", "http://localhost:1/a.wav is a URL, and functions take local files"),
         (io.StringIO("RIFF"), "open it with the mode 'rb'"),
+        (io.BytesIO(), "the open file is empty from its position on"),
         (io.BytesIO(b"RIFF"), "the open file cannot be read as audio"),
     ],
 )

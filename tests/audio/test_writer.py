@@ -192,6 +192,15 @@ def test_write_fills_an_open_file_and_leaves_it_open(tmp_path: Path) -> None:
         write(memory, np.array([np.nan]), 16000, format="wav")
     with pytest.raises(InputError, match="give one, such as format='wav'"):
         write(memory, X, 16000)
+    with pytest.raises(InputError, match="open it with the mode 'wb'"):
+        write(io.StringIO(), X, 16000, format="wav")  # type: ignore[arg-type]
+    with (tmp_path / "a.flac").open("rb") as file, pytest.raises(InputError, match="write the open file"):
+        write(file, X, 16000, format="wav")
+
+
+def test_warnings_of_an_open_file_name_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    write(io.BytesIO(), np.float32([0.0, 2.5]), 16000, format="wav")
+    assert caplog.messages[0].startswith("the open file: 1 samples beyond full scale")
 
 
 @pytest.mark.parametrize(
