@@ -73,6 +73,7 @@ class Replacement:
 
     def __init__(self, path: Path) -> None:
         is_there = _is_there(path)
+        self._has_ended = False
         self.path = path = _behind_links(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(os.path.realpath(path.parent))
@@ -98,15 +99,20 @@ class Replacement:
             self.file.close()
         # It is closed after the rename: without lock and name it would be removed as a leftover.
         self._temporary.replace(self.path)
+        self._has_ended = True
         self.file.close()
 
     def discard(self) -> None:
         """Remove the file if it has not been committed."""
-        # Closing flushes the buffer, which may fail on a full disk. Windows removes no open file.
-        with suppress(OSError):
-            self.file.close()
-        with suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        if self._has_ended:
+            return
+        self._has_ended = True
+        # Without lock its name may be another process's at once. But Windows removes no open file.
+        steps = (self._temporary.unlink, self.file.close)
+        for step in reversed(steps) if sys.platform == "win32" else steps:
+            # Closing flushes the buffer, which may fail on a full disk.
+            with suppress(OSError):
+                step()
 
 
 @contextmanager
@@ -261,6 +267,28 @@ def folder_obstacle(folder: Path) -> str | None:
             return f"the disk of {folder} is read-only"
         return f"no permission to write in {folder}"
     return None
+
+
+@contextmanager
+def claimed(path: Path) -> Iterator[bool]:
+    """Let a file be known as one that `is_being_written` for the `with` block, before its `Replacement` is
+    opened.
+
+    Yields:
+        Whether the file is this process's, and not one that another process writes or has claimed.
+    """
+    if is_being_written(path):
+        yield False
+        return
+    try:
+        claim = Replacement(path)
+    except OSError:
+        yield True  # whoever writes the file says why it cannot be written
+        return
+    try:
+        yield claim._temporary == _known_part(claim.path) or not is_being_written(path)
+    finally:
+        claim.discard()
 
 
 def is_being_written(path: Path) -> bool:

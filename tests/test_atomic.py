@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from audiotool.atomic import (
     PART,
     Replacement,
     cause,
+    claimed,
     is_being_written,
     obstacle,
     remove_leftovers,
@@ -104,18 +106,46 @@ def test_a_file_that_is_being_written_is_known(tmp_path: Path) -> None:
     assert not left.exists()
 
 
-def test_a_discarded_file_is_closed_before_it_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_claimed_file_is_known_and_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    left = killed_while_writing(path)
+    with claimed(path) as is_mine:
+        assert is_mine
+        assert left.exists(), "it has the name that others know"
+        assert is_being_written(path)
+        with claimed(path) as is_mine:
+            assert not is_mine
+        write_text(path, "new")
+    assert not is_being_written(path)
+    assert list(tmp_path.iterdir()) == [path]
+    (tmp_path / "file").touch()
+    with claimed(tmp_path / "file" / "b.txt") as is_mine:
+        assert is_mine
+
+
+def test_what_has_ended_removes_no_file_of_another(tmp_path: Path) -> None:
+    first = Replacement(tmp_path / "a.txt")
+    first.commit()
+    second = Replacement(tmp_path / "a.txt")
+    first.discard()
+    second.commit()
+
+
+@pytest.mark.parametrize("platform", ["linux", "win32"])
+def test_a_discarded_file_is_removed_while_it_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: str
 ) -> None:
+    """Windows removes no open file."""
     replacement = Replacement(tmp_path / "a.txt")
     unlink = Path.unlink
 
-    def as_on_windows(path: Path, missing_ok: bool = False) -> None:
-        if not replacement.file.closed:
-            raise PermissionError("in use")
+    def removed(path: Path, missing_ok: bool = False) -> None:
+        if replacement.file.closed != (platform == "win32"):
+            raise PermissionError("in use, or without its lock")
         unlink(path, missing_ok)
 
-    monkeypatch.setattr(Path, "unlink", as_on_windows)
+    monkeypatch.setattr(Path, "unlink", removed)
+    monkeypatch.setattr(sys, "platform", platform)
     replacement.discard()
     assert not list(tmp_path.iterdir())
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from audiotool.atomic import is_being_written
+from audiotool.atomic import claimed
 from audiotool.audio import PIPE
 from audiotool.batch.changes import Versions
 from audiotool.batch.existing import is_done, there
@@ -84,8 +85,16 @@ def do(job: Job, process: Process, work: Work, progress: Progress | None = None)
     Outputs that have appeared since the job was planned, of another batch for example, count as those that
     were there before. Where they are skipped, those that another process is writing are left to it.
     """
-    if job.existing == "skip" and any(map(is_being_written, job.target.paths)):
-        return _left_to_another(job)
+    if job.existing != "skip":
+        return _do(job, process, work, progress)
+    with contextlib.ExitStack() as claims:
+        # Before an output is opened, its input is read and a model is warmed up.
+        if not all(claims.enter_context(claimed(path)) for path in job.target.paths):
+            return _left_to_another(job)
+        return _do(job, process, work, progress)
+
+
+def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Outcome:
     if job.existing != "overwrite":
         try:
             found = there(job, Folders())

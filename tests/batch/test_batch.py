@@ -23,8 +23,9 @@ from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.batch.run import run
 from audiotool.batch.shards import Shard
 from audiotool.batch.watch import SilentWatcher
-from audiotool.batch.work import Outcome, Work
+from audiotool.batch.work import Outcome, Work, do
 from audiotool.errors import CheckpointError, PlanError
+from audiotool.files.processor import FileResult
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference
 
@@ -194,6 +195,24 @@ def test_an_output_that_another_batch_is_writing_is_left_to_it(tmp_path: Path) -
     assert second.error == "1: left to another process, which is writing its output"
     assert second.row.facts["status"] == "skipped"
     assert scripted.begun() == ["0"]
+
+
+def test_an_output_is_claimed_before_its_input_is_read(tmp_path: Path) -> None:
+    """Else two batches that begin together do each file both."""
+    scripted = Scripted(tmp_path)
+    [job] = [job._replace(existing="skip") for job in scripted.jobs("")]
+    process, work = scripted.open(1), Work(scripted)
+    others = []
+
+    def slow(*arguments: Any) -> FileResult:
+        others.append(do(job, process, work))
+        return process(*arguments)
+
+    assert do(job, slow, work).status == "done"
+    assert [(o.status, o.error) for o in others] == [
+        ("skipped", "0: left to another process, which is writing its output")
+    ]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["0.out"]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
