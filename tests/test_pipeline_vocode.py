@@ -56,6 +56,9 @@ def test_a_mel_file_from_python(vocos: Model, tiny_checkpoint: Path) -> None:
     mel = make_mel()
     np.save("mel.npy", mel)
     audiotool.load("vocos.safetensors").process_file("mel.npy", Target(("out.wav",), subtype="FLOAT"))
+    with pytest.raises(InputError, match="a mel gives one output, got the paths of 2"):
+        audiotool.load("vocos.safetensors").process_file("mel.npy", Target(("a.wav", "b.wav")))
+    assert not Path("a.wav").exists()
     np.testing.assert_allclose(audiotool.read("out.wav")[0][0], spoken(vocos, mel), atol=1e-5)
     denoiser = audiotool.load(tiny_checkpoint)
     with pytest.raises(CheckpointError, match="takes a waveform, not a mel"):

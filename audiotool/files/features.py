@@ -81,6 +81,8 @@ def vocode_file(
     goal = target if isinstance(target, Target) else Target((target,))
     if goal.residual is not None:
         raise InputError("a mel has no residual: the input's samples are not known")
+    if len(goal.stems) != 1:
+        raise InputError(f"a mel gives one output, got the paths of {len(goal.stems)}")
     vocoder = vocoder_of(engine)
     chunk = _frames(vocoder, chunk_seconds)
     with FeatureReader(source, _rows(vocoder, f0 is not None)) as reader:
