@@ -80,9 +80,11 @@ def main() -> None:
     for name, model_class in MODELS.builtin().items():
         model = model_class.from_config().eval()
         macs = known.get(name) or count_macs(model)
+        line = _line(row(name, model, macs))
+        if name not in known:
+            print(line, flush=True)
         facts.append(declared(model) | {"macs_per_second": macs})
-        lines.append(_line(row(name, model, macs)))
-        print(lines[-1], flush=True)
+        lines.append(line)
     rows = ",\n".join(json.dumps(row) for row in facts)
     PUBLISHED.write_text(f"[\n{rows}\n]\n")
     options.output.parent.mkdir(parents=True, exist_ok=True)

@@ -431,7 +431,7 @@ def test_measure_overlap_add(run: Callable[..., str], denoiser: Path, recording:
 
 def test_write_model_table(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_model_table, "PUBLISHED", tmp_path / "published.json")
-    monkeypatch.setattr(MODELS, "all", lambda: {"gtcrn": MODELS.get("gtcrn")})
+    monkeypatch.setattr(MODELS, "builtin", lambda: {"gtcrn": MODELS.get("gtcrn")})
     out = run("write_model_table", "--output", tmp_path / "models.md")
     assert "| `gtcrn` |" in out
     assert "| `gtcrn` |" in (tmp_path / "models.md").read_text()
