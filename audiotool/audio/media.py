@@ -91,7 +91,7 @@ class Damaged(Exception):
 
 
 class MediaFile:
-    """The first sound track of a file, with the interface of `audio.reader.ForwardFile`.
+    """The first sound track of a file, with the interface of `audio.forward.ForwardFile`.
 
     Samples that a codec adds before and after a recording are left out if the container has their number. A
     file with a picture begins where its first track does, so that its sound lies under the picture.

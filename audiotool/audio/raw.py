@@ -135,7 +135,7 @@ class Raw:
 
 
 class RawFile:
-    """Bare samples from a pipe, with the interface of `audio.reader.ForwardFile`.
+    """Bare samples from a pipe, with the interface of `audio.forward.ForwardFile`.
 
     Args:
         pipe: at its first sample.

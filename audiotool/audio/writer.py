@@ -32,9 +32,9 @@ from audiotool.audio.formats import (
     has_bitrate,
     subtypes_of,
 )
+from audiotool.audio.forward import ForwardFile
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import container_for, make_wav
-from audiotool.audio.reader import ForwardFile
 from audiotool.errors import InputError
 from audiotool.signals import deferred
 
