@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,17 @@ class Late(Future[Row]):
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         return None
+
+
+class Scored(Late):
+    """A late PESQ."""
+
+    def __init__(self, pesq: Callable[[], float]) -> None:
+        super().__init__()
+        self._pesq = pesq
+
+    def result(self, timeout: float | None = None) -> Row:
+        return {"pesq": Value(self._pesq())}
 
 
 class Interrupted(Late):
@@ -116,12 +128,7 @@ def test_a_metric_that_earlier_validations_have_chooses_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
-
-    class Scored(Late):
-        def result(self, timeout: float | None = None) -> Row:
-            return {"pesq": Value(2.0)}
-
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(lambda: 2.0))
     train(tiny_recipe, tmp_path, False, "train.steps=3")
     monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
     assert train(tiny_recipe, tmp_path, True).best == (3, "pesq", 2.0)
@@ -168,12 +175,7 @@ def test_validations_of_another_set_do_not_compete(
 ) -> None:
     tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
     scores = iter([3.0, 3.0, 2.0, 1.0, 1.0, 1.0])
-
-    class Scored(Late):
-        def result(self, timeout: float | None = None) -> Row:
-            return {"pesq": Value(next(scores))}
-
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored())
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(scores.__next__))
     train(tiny_recipe, tmp_path, False, "train.steps=3")
     for steps, setting, best, others in (
         (4, "validation.count=1", (4, "pesq", 2.0), 1),
