@@ -10,7 +10,6 @@ import os
 from pathlib import Path
 
 from audiotool import extras
-from audiotool.audio import media
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
 
@@ -94,6 +93,9 @@ MEDIA_ENDINGS = (
     ".tta",
 )
 """File name endings of formats that PyAV reads if it is installed, see `audio.media`."""
+
+INSTALL_PYAV = extras.install("media")
+"""The command that installs PyAV."""
 
 MUXERS = {
     ".mp4": "mp4",
@@ -191,19 +193,24 @@ def is_bare_name(path: str | Path) -> bool:
     return _ending(path) in BARE_ENDINGS
 
 
+def has_pyav() -> bool:
+    """Whether PyAV is installed."""
+    return extras.is_there("av")
+
+
 def needs_media(path: str | Path) -> bool:
     """Whether the file name's ending is one that PyAV would read, which is not installed."""
-    return is_media_name(path) and not media.is_there()
+    return is_media_name(path) and not has_pyav()
 
 
 def readable_endings() -> tuple[str, ...]:
     """File name endings of recordings that can be read here."""
-    return (*FORMATS, *(MEDIA_ENDINGS if media.is_there() else ()))
+    return (*FORMATS, *(MEDIA_ENDINGS if has_pyav() else ()))
 
 
 def is_readable_name(path: Path) -> bool:
     """Whether the file name's ending is one of a recording that can be read here."""
-    return is_audio_name(path) or (is_media_name(path) and media.is_there())
+    return is_audio_name(path) or (is_media_name(path) and has_pyav())
 
 
 def is_mel_name(path: str | Path) -> bool:
@@ -245,8 +252,8 @@ def format_for(path: Path, asked: str | None = None) -> str:
     ending = chosen_ending(path, asked)
     named = f"{path}: " if asked is None else ""
     if ending in MUXERS:
-        if not media.is_there():
-            raise InputError(f"{named}{ending} is written by PyAV, which is not installed: {media.INSTALL}")
+        if not has_pyav():
+            raise InputError(f"{named}{ending} is written by PyAV, which is not installed: {INSTALL_PYAV}")
         extras.require("av", f"{named}{ending}")
         return MUXERS[ending]
     if ending in MEDIA_ENDINGS:
@@ -427,7 +434,7 @@ def _ending(path: str | Path) -> str:
 
 
 def _listed_endings() -> str:
-    return ", ".join(FORMATS | (MUXERS if media.is_there() else {}))
+    return ", ".join(FORMATS | (MUXERS if has_pyav() else {}))
 
 
 def _closest(format_name: str, preferred: str) -> str:

@@ -1,26 +1,22 @@
 """Read the sound of videos and of formats that libsndfile does not know: MP4, M4A, WebM, MKV, WMA, by PyAV.
 
-PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media`. A plan only asks whether it
-is there. numpy, which a plan does not need, is therefore imported where samples are.
+PyAV contains FFmpeg's libraries; it is an optional dependency, the extra `media`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from audiotool import extras
+from audiotool.audio.extras import Extras
 from audiotool.audio.timeline import Timeline
 from audiotool.errors import DependencyError, InputError
 from audiotool.signals import deferred
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from audiotool.audio.extras import Extras
-
-INSTALL = extras.install("media")
 REPAIR = "pip install --force-reinstall av"
 SLACK = 4096
 """Number of samples by which a container's length may be wrong: two frames of a codec."""
@@ -68,11 +64,6 @@ OF_THE_FILE = (
     *("handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames", "number_of_bytes"),
 )
 """Tags that FFmpeg adds itself, which are not those of the recording."""
-
-
-def is_there() -> bool:
-    """Whether PyAV is installed."""
-    return extras.is_there("av")
 
 
 def open_container(file: BinaryIO) -> Any:
@@ -145,8 +136,6 @@ class MediaFile:
             self.warnings.append(f"{name} holds {tracks} sound tracks: the first is processed")
 
     def _begin(self, stream: Any, name: str) -> None:
-        import numpy as np
-
         codec = stream.codec_context
         if codec is None or not codec.sample_rate or not codec.channels:
             raise ValueError("its sound has no sample rate, no channels or an unknown coding")
@@ -178,8 +167,6 @@ class MediaFile:
         Raises:
             Damaged: the next samples cannot be decoded.
         """
-        import numpy as np
-
         parts, there = [self._waiting], len(self._waiting)
         try:
             with deferred():
@@ -198,7 +185,6 @@ class MediaFile:
     def _placed(self, frames: Iterator[Any]) -> Iterator[NDArray[np.float32]]:
         """Yield frames as (n, channels) float32 of the header's sample rate, and silence between them."""
         import av
-        import numpy as np
 
         for frame in frames:
             silence = 0 if self._timeline is None else self._timeline.silence_before(frame)
@@ -261,8 +247,6 @@ class MediaFile:
     @property
     def extras(self) -> Extras:
         """The names of all other tags of the recording, with its chapters and its cover."""
-        from audiotool.audio.extras import Extras
-
         chapters = ["chapters"] if self._container.chapters() else []
         picture = ["picture"] if any(map(is_cover, self._container.streams.video)) else []
         tags = [name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}]

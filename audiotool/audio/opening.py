@@ -8,15 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from audiotool.audio import STANDARD_INPUT, media
+from audiotool.audio import STANDARD_INPUT
 from audiotool.audio.formats import (
     AMBIGUOUS_ENDINGS,
     BARE_ENDINGS,
     FORMATS,
+    INSTALL_PYAV,
     MEDIA_ENDINGS,
     MEL_ENDINGS,
+    has_pyav,
     is_bare_name,
     is_media_name,
+    needs_media,
 )
 from audiotool.audio.magic import array_ending, kind_of
 from audiotool.audio.unclosed import corrected
@@ -104,9 +107,9 @@ def explain(name: str, error: Any, start: bytes) -> str:
             f" --checkpoint; a mel spectrogram is read from {', '.join(MEL_ENDINGS)}, for example after"
             " `numpy.save('mel.npy', torch.load('mel.pt').numpy())`"
         )
-    if is_media_name(name) and not media.is_there():
+    if needs_media(name):
         return (
-            f"{name} is read by PyAV, which is not installed: `{media.INSTALL}`, or convert it first, for"
+            f"{name} is read by PyAV, which is not installed: `{INSTALL_PYAV}`, or convert it first, for"
             " example `ffmpeg -i IN OUT.wav`"
         )
     reason = getattr(error, "error_string", str(error)).rstrip(".")
@@ -123,7 +126,7 @@ def explain(name: str, error: Any, start: bytes) -> str:
         return (
             f"{refused}; bare samples need their format and rate: `{named}--raw {encoding} --raw-rate 8000`"
         )
-    also = [ending[1:].upper() for ending in MEDIA_ENDINGS if media.is_there()]
+    also = [ending[1:].upper() for ending in MEDIA_ENDINGS if has_pyav()]
     readable = sorted({*FORMATS.values(), *also})
     return (
         f"{refused}: readable are {', '.join(readable)};"

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras
-from audiotool.audio.formats import WAVES, is_media_name
+from audiotool.audio.formats import WAVES, has_pyav, is_media_name
 from audiotool.audio.forward import ForwardFile
 from audiotool.audio.magic import ARRAY_BYTES
 from audiotool.audio.opening import bare_format, explain, opened
@@ -237,7 +237,7 @@ class AudioReader:
         """
         self._source.seek(0)
         start = self._source.read(ARRAY_BYTES)
-        if not media.is_there():
+        if not has_pyav():
             self._source.close()
             raise InputError(explain(self.name, refusal, start)) from refusal
         self._source.seek(0)

@@ -14,8 +14,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from audiotool.audio import media
-from audiotool.audio.formats import MEDIA_ENDINGS, is_media_name, needs_media
+from audiotool.audio.formats import INSTALL_PYAV, MEDIA_ENDINGS, has_pyav, is_media_name, needs_media
 from audiotool.text import listed
 
 log = logging.getLogger(__name__)
@@ -28,7 +27,7 @@ SPECIAL = {
 }
 """Types of special files -> their names in messages."""
 
-MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{media.INSTALL}`"
+MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{INSTALL_PYAV}`"
 """What an error adds where recordings need PyAV."""
 
 
@@ -92,13 +91,13 @@ def _folders(
 
 def warn_of_media(paths: Sequence[str | Path]) -> None:
     """Log which recordings are left out because PyAV is not installed, and the command that installs it."""
-    log.warning("left out: %s, until `%s` lets them be read", listed(list(map(str, paths))), media.INSTALL)
+    log.warning("left out: %s, until `%s` lets them be read", listed(list(map(str, paths))), INSTALL_PYAV)
 
 
 def media_hint(folder: Path) -> str:
     """Return a clause for an error: which extra to install, where a folder has recordings that only it can
     read; "" for any other folder."""
-    return MEDIA_CLAUSE if not media.is_there() and walk(folder, is_media_name) else ""
+    return MEDIA_CLAUSE if not has_pyav() and walk(folder, is_media_name) else ""
 
 
 def special_kind(path: Path) -> str | None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from audiotool.audio import PIPE, media
-from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, is_bare_name, needs_media
+from audiotool.audio import PIPE
+from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, has_pyav, is_bare_name, needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
@@ -108,7 +108,7 @@ def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Foun
 
 def _hint(inputs: Sequence[str], places: Sequence[str]) -> str:
     """Return what lets the recordings there be read: an extra to install, or the format of bare samples."""
-    if not media.is_there() and any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
+    if not has_pyav() and any(_expand(text, places, MEDIA_ENDINGS) for text in inputs):
         return MEDIA_CLAUSE
     if any(_expand(text, places, tuple(BARE_ENDINGS)) for text in inputs):
         return f"; {BARE_CLAUSE}"

@@ -195,7 +195,7 @@ def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
 
 def test_without_the_extra_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_media(tmp_path / "a.m4a")
-    monkeypatch.setattr(media, "is_there", lambda: False)
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: False)
     with pytest.raises(InputError, match=r'pip install "audiotool-speech\[media\]"'):
         read(path)
 

@@ -381,7 +381,7 @@ def test_a_disk_that_is_full_when_the_index_is_moved_leaves_the_earlier_file(tmp
 
 
 def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(media, "is_there", lambda: False)
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: False)
     with pytest.raises(InputError, match=r"a\.mp4: \.mp4 is written by PyAV, which is not installed: pip"):
         audiotool.write(tmp_path / "a.mp4", speech_like(0.1, 16000), 16000)
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from kit.audio import write_speech
 
-from audiotool.audio import media
+from audiotool.audio.formats import INSTALL_PYAV
 from audiotool.audio.reader import probe
 from audiotool.audio.walk import walk
 from audiotool.batch.plan import Layout, make_plan
@@ -78,7 +78,7 @@ def test_a_folder_of_its_own_name_is_walked_though_hidden(tmp_path: Path) -> Non
 def test_recordings_that_need_an_extra_are_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(media, "is_there", lambda: False)
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: False)
     write_speech(tmp_path / "in" / "a.wav", 0.1)
     for name in ("b.M4A", "c.mp4", "d.wv", "e.webm", "notes.docx", ".hidden.m4a"):
         (tmp_path / "in" / name).write_bytes(b"x")
@@ -94,13 +94,13 @@ def test_recordings_that_need_an_extra_are_named(
         [record] = caplog.records
         message = record.getMessage()
         assert f"left out: {tmp_path}/in/b.M4A, {tmp_path}/in/c.mp4, {tmp_path}/in/d.wv and 1 more" in message
-        assert message.endswith(f"until `{media.INSTALL}` lets them be read")
+        assert message.endswith(f"until `{INSTALL_PYAV}` lets them be read")
 
 
 def test_a_folder_of_nothing_else_says_what_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(media, "is_there", lambda: False)
+    monkeypatch.setattr("audiotool.extras.is_there", lambda module: False)
     (tmp_path / "a.m4a").write_bytes(b"x")
     for find in (scan, lambda folder: pair_files(None, folder)):
         with pytest.raises(InputError, match=r'are read after `pip install "audiotool-speech\[media\]"`'):

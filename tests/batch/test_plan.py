@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from kit.audio import write_speech
 
-from audiotool.audio import media
 from audiotool.batch.job import Existing
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.errors import PlanError
@@ -174,7 +173,7 @@ def test_films_become_wav_where_they_can_be_read(tmp_path: Path, monkeypatch: py
     for typed in (str(tmp_path / "in"), f"{tmp_path}/in/*.M4A"):
         assert outputs(make_plan([typed], Layout(output=out)), tmp_path / "out") == ["talk.wav"]
         with monkeypatch.context() as without:
-            without.setattr(media, "is_there", lambda: False)
+            without.setattr("audiotool.extras.is_there", lambda module: False)
             with pytest.raises(PlanError, match=r'read after `pip install "audiotool-speech\[media\]"`'):
                 make_plan([typed], Layout(output=out))
 
