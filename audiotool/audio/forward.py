@@ -15,6 +15,13 @@ from audiotool.audio.extras import Extras, read_extras
 from audiotool.signals import deferred
 from audiotool.stdio import silent_libraries
 
+MP3_SLACK = 2 * 1152
+"""Number of samples by which the length in an MP3's header may be wrong."""
+
+
+class Damaged(Exception):
+    """A file that cannot be decoded; the message is the library's."""
+
 
 class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
     """A file as libsndfile reads it, which does not seek between two blocks. Signals wait for a call to end.
@@ -27,9 +34,11 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         form: format of bare samples, in libsndfile's words; empty for a file with a header.
     Attributes:
         warnings: remarks for the user.
+        is_media: whether PyAV reads the file, and its pictures can be copied.
+        has_video: whether there are moving pictures beside the sound.
     """
 
-    has_video = False
+    is_media = has_video = False
 
     def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.warnings: list[str] = []
@@ -44,14 +53,30 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
             super().seek(frames)
 
     def read(self, frames: int) -> NDArray[np.float32]:
-        with deferred(), self._silence():
-            block: NDArray[np.float32] = super().read(frames, dtype="float32", always_2d=True)
+        """Return the next (n, channels), n <= frames; n is 0 at the end.
+
+        Raises:
+            Damaged: the next samples cannot be decoded.
+        """
+        try:
+            with deferred(), self._silence():
+                block: NDArray[np.float32] = super().read(frames, dtype="float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise Damaged(error.error_string) from error
         return block
 
     def _silence(self) -> contextlib.AbstractContextManager[None]:
         # The decoder of MP3 (libmpg123) writes to standard error, after a seek in a sound file, too.
-        is_mp3 = self.subtype.startswith("MPEG_LAYER")
-        return silent_libraries() if is_mp3 else contextlib.nullcontext()
+        return silent_libraries() if self._is_mpeg else contextlib.nullcontext()
+
+    @property
+    def _is_mpeg(self) -> bool:
+        return bool(self.subtype.startswith("MPEG_LAYER"))
+
+    @property
+    def slack(self) -> int:
+        """Number of samples by which the header may be wrong."""
+        return MP3_SLACK if self._is_mpeg else 0
 
     @property
     def extras(self) -> Extras:

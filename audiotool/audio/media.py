@@ -13,14 +13,12 @@ from numpy.typing import NDArray
 
 from audiotool import extras
 from audiotool.audio.extras import Extras
+from audiotool.audio.forward import Damaged
 from audiotool.audio.timeline import Timeline
 from audiotool.errors import DependencyError, InputError
 from audiotool.signals import deferred
 
 REPAIR = "pip install --force-reinstall av"
-SLACK = 4096
-"""Number of samples by which a container's length may be wrong: two frames of a codec."""
-
 DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta,wav,w64,ogg,caf,aiff"
 """FFmpeg's names of the formats that are tried. Playlists, which open other files and addresses, are not."""
 
@@ -77,10 +75,6 @@ class UnknownFormat(Exception):
     """A file of an unknown format, or damaged; the message is FFmpeg's."""
 
 
-class Damaged(Exception):
-    """A file that cannot be decoded; the message is FFmpeg's."""
-
-
 class MediaFile:
     """The first sound track of a file, with the interface of `audio.forward.ForwardFile`.
 
@@ -103,6 +97,9 @@ class MediaFile:
     """
 
     extra_info = ""
+    is_media = True
+    # A container's length may be wrong by two frames of a codec.
+    slack = 4096
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         try:

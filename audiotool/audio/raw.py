@@ -151,7 +151,8 @@ class RawFile:
     format = "RAW"
     extras = Extras()
     extra_info = ""
-    has_video = False
+    is_media = has_video = False
+    slack = 0
 
     def __init__(self, pipe: BinaryIO, raw: Raw, name: str, frames: int | None = None) -> None:
         self.samplerate, self.channels, self.subtype = raw.rate, raw.channels, raw.subtype

@@ -7,18 +7,19 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac, media, mp3, truncated
+from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac, mp3, truncated
 from audiotool.audio.extras import BETWEEN_VALUES, Extras
 from audiotool.audio.formats import WAVES, has_pyav, is_media_name
-from audiotool.audio.forward import ForwardFile
+from audiotool.audio.forward import Damaged, ForwardFile
 from audiotool.audio.magic import ARRAY_BYTES
 from audiotool.audio.opening import bare_format, explain, opened
 from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
@@ -28,12 +29,11 @@ from audiotool.signals import deferred
 from audiotool.stdio import standard_input
 
 if TYPE_CHECKING:
+    from audiotool.audio.media import MediaFile
     from audiotool.audio.raw import Raw, RawFile
 
 log = logging.getLogger(__name__)
 
-MP3_SLACK = 2 * 1152
-"""Number of samples by which the length in an MP3's header may be wrong."""
 LARGEST_COUNT = 1 << 46
 """Greatest number of samples in a header that is no mark of an unknown length."""
 BLOCK_FRAMES = 1 << 18
@@ -99,30 +99,17 @@ class AudioReader:
         self.is_pipe = str(source) == PIPE or is_fifo(source)
         self._fifo: BinaryIO | None = None
         self._source: Any
-        self._file: ForwardFile | media.MediaFile | RawFile
-        is_streamed = False
-        remarks: list[str] = []
+        self._file: ForwardFile | MediaFile | RawFile
         if self.is_pipe:
-            from audiotool.audio.raw import RawFile
-
-            self._source = self._from_pipe(self._stream(source, stdin), raw)
-            is_streamed = isinstance(self._source, RawFile)
+            self._is_bare = raw is not None
+            self._file = self._from_pipe(self._stream(source, stdin), raw)
         else:
-            self._source = opened(self._path) if file is None else corrected(file)
+            file = opened(self._path) if file is None else corrected(file)
+            remarks: list[str] = []
             if raw is not None:
-                raw, remarks = bare_format(self._source, self.name, self._path, raw)
-        self._is_bare = raw is not None
-        if is_streamed:
-            self._file = self._source
-        else:
-            another = concatenated.kind_behind(self._source)
-            self._source = _Seekable(self._source)
-            self._file = self._decoder({} if raw is None else raw.libsndfile())
-            self._file.warnings += remarks
-            if another is not None:
-                self._file.warnings.append(concatenated.warning(self.name, another))
-            elif self._file.format in WAVES:
-                self._file.warnings += self._more()
+                raw, remarks = bare_format(file, self.name, self._path, raw)
+            self._is_bare = raw is not None
+            self._file = self._from_file(file, {} if raw is None else raw.libsndfile(), remarks)
         self.warnings: list[str] = self._file.warnings
         frames = self._file.frames
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
@@ -171,8 +158,7 @@ class AudioReader:
     @property
     def video(self) -> Path | None:
         """The file's path where PyAV reads it, and it can be read again; its pictures can be copied."""
-        is_media = isinstance(self._file, media.MediaFile) and not self.is_pipe
-        return self._path if is_media else None
+        return self._path if self._file.is_media and not self.is_pipe else None
 
     @property
     def extras(self) -> Extras:
@@ -191,12 +177,35 @@ class AudioReader:
                 found[name] = BETWEEN_VALUES.join(values)
         return found
 
-    def _from_pipe(self, pipe: BinaryIO, raw: Raw | None) -> RawFile | BinaryIO:
+    def _from_pipe(self, pipe: BinaryIO, raw: Raw | None) -> ForwardFile | MediaFile | RawFile:
         """Open a pipe: as samples that are read as they come, or as the file that its content is."""
         from audiotool.audio.pipe import open_pipe
         from audiotool.audio.raw import RawFile
 
-        return open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
+        found = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
+        if not isinstance(found, RawFile):
+            return self._from_file(found)
+        self._source = found
+        return found
+
+    def _from_file(
+        self, file: BinaryIO, form: Mapping[str, Any] = MappingProxyType({}), remarks: Iterable[str] = ()
+    ) -> ForwardFile | MediaFile:
+        """Open a file that can seek.
+
+        Args:
+            form: as of `ForwardFile`.
+            remarks: what is known of the file already, for the user.
+        """
+        another = concatenated.kind_behind(file)
+        self._source = _Seekable(file)
+        found = self._decoder(form)
+        found.warnings += remarks
+        if another is not None:
+            found.warnings.append(concatenated.warning(self.name, another))
+        elif found.format in WAVES:
+            found.warnings += self._more(found)
+        return found
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
         """Open a stream that can be read only once."""
@@ -208,11 +217,9 @@ class AudioReader:
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream
 
-    def _decoder(self, form: Mapping[str, Any]) -> ForwardFile | media.MediaFile:
-        """Open a source that can seek, by libsndfile, or else by PyAV.
+    def _decoder(self, form: Mapping[str, Any]) -> ForwardFile | MediaFile:
+        """Open the source by libsndfile, or else by PyAV.
 
-        Args:
-            form: format of bare samples, in libsndfile's words; empty for a file with a header.
         Raises:
             InputError: neither can read it.
         """
@@ -229,7 +236,7 @@ class AudioReader:
                 file, self._source = ForwardFile(unsized), unsized
         return file
 
-    def _by_pyav(self, refusal: Exception) -> media.MediaFile:
+    def _by_pyav(self, refusal: Exception) -> MediaFile:
         """Open a file that libsndfile cannot read, by PyAV.
 
         Raises:
@@ -240,11 +247,13 @@ class AudioReader:
         if not has_pyav():
             self._source.close()
             raise InputError(explain(self.name, refusal, start)) from refusal
+        from audiotool.audio.media import MediaFile, UnknownFormat
+
         self._source.seek(0)
         try:
             with deferred():
-                return media.MediaFile(self._source, self.name)
-        except media.UnknownFormat as error:
+                return MediaFile(self._source, self.name)
+        except UnknownFormat as error:
             reason = error if is_media_name(self.name) else refusal
             raise InputError(explain(self.name, reason, start)) from error
 
@@ -265,7 +274,7 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._goes_on:
             self.warnings.append(concatenated.warning(self.name, "WAV"))
-        elif declared is not None and self._position < declared - self._slack:
+        elif declared is not None and self._position < declared - self._file.slack:
             self._warn_incomplete(declared, self._position, is_damaged)
         elif is_damaged or truncated.is_cut(self._file, self._source):
             self._warn_incomplete(None, self._position, is_damaged)
@@ -275,14 +284,7 @@ class AudioReader:
 
     @property
     def _is_mp3(self) -> bool:
-        return self._file.format == "MP3" and isinstance(self._file, ForwardFile)
-
-    @property
-    def _slack(self) -> int:
-        """Number of samples by which the header may be wrong."""
-        if isinstance(self._file, media.MediaFile):
-            return media.SLACK
-        return MP3_SLACK if self.info.subtype.startswith("MPEG_LAYER") else 0
+        return self._file.format == "MP3"
 
     def excerpt(self, start: int, frames: int) -> NDArray[np.float32]:
         """Return the samples [start, start + frames), fewer at the end: (n, channels) float32.
@@ -312,10 +314,9 @@ class AudioReader:
     def _next(self, frames: int) -> NDArray[np.float32]:
         try:
             block = self._file.read(frames)
-        except (soundfile.LibsndfileError, media.Damaged) as error:
+        except Damaged as error:
             at = self._damage() / self.info.sample_rate
-            reason = getattr(error, "error_string", str(error))
-            raise InputError(f"{self.name} is damaged after {at:.2f} s: {reason}") from error
+            raise InputError(f"{self.name} is damaged after {at:.2f} s: {error}") from error
         # NaN and infinity are peaks, too.
         peak = float(np.abs(block).max(initial=0.0))
         if not math.isfinite(peak):
@@ -329,7 +330,7 @@ class AudioReader:
         if not isinstance(self._file, ForwardFile):
             return self._position
         position = 0
-        with contextlib.suppress(soundfile.LibsndfileError):
+        with contextlib.suppress(soundfile.LibsndfileError, Damaged):
             self._source.seek(0)
             file = ForwardFile(self._source)
             while count := len(file.read(SHORT_FRAMES)):
@@ -351,15 +352,15 @@ class AudioReader:
         if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
             self._warn_incomplete(declared, self.info.frames)
 
-    def _more(self) -> list[str]:
+    def _more(self, file: ForwardFile | MediaFile) -> list[str]:
         """Return the warning of what may be samples behind the end that a WAV's header names, if any."""
         more, width = bytes_behind(self._source)
         if not more:
             return []
-        rate = self._file.samplerate
+        rate = file.samplerate
         duration = f" ({more / width / rate:.2f} s)" if width else ""
         what = f"{more} bytes{duration} that follow are left out"
-        return [warning_of_more(self.name, (self._file.frames or 0) / rate, what)]
+        return [warning_of_more(self.name, (file.frames or 0) / rate, what)]
 
     def _warn_incomplete(self, declared: int | None, actual: int, is_damaged: bool = False) -> None:
         what = "damaged" if is_damaged else "truncated"

@@ -32,7 +32,7 @@ from audiotool.audio.formats import (
     has_bitrate,
     subtypes_of,
 )
-from audiotool.audio.forward import ForwardFile
+from audiotool.audio.forward import Damaged, ForwardFile
 from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import container_for, make_wav
 from audiotool.errors import InputError
@@ -356,7 +356,7 @@ class FileWriter(ReplacingWriter):
             if self._may_be_wav:
                 make_wav(file, self._beside, has_speakers=self._mask != 0)
             embed(file, self.format, self._parts, self._mask)
-        except (soundfile.LibsndfileError, AssertionError, OSError) as error:
+        except (soundfile.LibsndfileError, Damaged, AssertionError, OSError) as error:
             raise self._failure(error) from error
 
     def close(self) -> None:

@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio.forward import MP3_SLACK
 from audiotool.audio.mp3 import first_frame
-from audiotool.audio.reader import MP3_SLACK, AudioReader
+from audiotool.audio.reader import AudioReader
 
 QUIET = np.zeros(160_000, np.float32)
 LOUD = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype(np.float32)
