@@ -10,9 +10,9 @@ import sys
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile
@@ -58,8 +58,7 @@ CODED = ("FLAC",)
 """Containers that code every sample format."""
 
 
-@dataclass(frozen=True)
-class OutputFormat:
+class OutputFormat(NamedTuple):
     """Format of an output, of its input's and the user's wishes.
 
     Args:
@@ -81,8 +80,8 @@ class OutputFormat:
     asked_format: str | None = None
     asked_subtype: str | None = None
     frames: int | None = None
-    tags: Mapping[str, str] = field(default_factory=dict)
-    extras: Extras = field(default_factory=Extras)
+    tags: Mapping[str, str] = MappingProxyType({})
+    extras: Extras = Extras()
     bitrate: float | None = None
     video: Path | None = None
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,7 +74,7 @@ class ResamplingWriter(Writer):
         super().__init__()
         self._resampler = StreamingResampler(wanted.sample_rate, sample_rate, wanted.channels)
         frames = None if wanted.frames is None else self._resampler.output_length(wanted.frames)
-        self._writer = open_writer(path, replace(wanted, sample_rate=sample_rate, frames=frames))
+        self._writer = open_writer(path, wanted._replace(sample_rate=sample_rate, frames=frames))
         self.name, self.subtype = self._writer.name, self._writer.subtype
         self.resampled = resampling(self.subtype, wanted.sample_rate, sample_rate)
 

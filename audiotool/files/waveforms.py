@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -135,8 +134,7 @@ def _open_writers(
         raise InputError("a residual needs an output of the input's sample rate")
     if reader.has_video and reader.is_pipe and any(shows_video(Path(p), goal.format) for p in goal.places):
         raise InputError("the video of a pipe cannot be copied: name the file, or end the output in .m4a")
-    wanted = replace(
-        format_like(reader, rate, channels),
+    wanted = format_like(reader, rate, channels)._replace(
         asked_format=goal.format,
         asked_subtype=goal.subtype,
         frames=frames,

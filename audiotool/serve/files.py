@@ -8,7 +8,6 @@ import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -125,7 +124,7 @@ class Files:
             one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
             cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate, go_on)
             rate = one.output_rate(info.sample_rate)
-            wanted = replace(format_like(reader, rate, len(cleaned)), frames=cleaned.shape[1])
+            wanted = format_like(reader, rate, len(cleaned))._replace(frames=cleaned.shape[1])
             memory = io.BytesIO()
             with PipeWriter(wanted, stdout=memory) as writer:
                 writer.write(cleaned.T)
