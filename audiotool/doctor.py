@@ -21,7 +21,15 @@ from typing import Literal
 from audiotool.cores import core_count
 from audiotool.discovery import package_of
 from audiotool.errors import DependencyError
-from audiotool.extras import DISTRIBUTION, PORTAUDIO, accepted_versions, satisfies, version_of
+from audiotool.extras import (
+    DISTRIBUTION,
+    PORTAUDIO,
+    accepted_versions,
+    distribution_of,
+    modules_of,
+    satisfies,
+    version_of,
+)
 
 OLDEST_PYTHON = (3, 10)
 
@@ -36,32 +44,6 @@ CORE = {
     "platformdirs": "platformdirs",
 }
 """Required distributions -> names of their modules."""
-
-OPTIONAL = {
-    "torch": {"torch": "torch", "torchaudio": "torchaudio"},
-    "stoi": {"pystoi": "pystoi"},
-    "pesq": {"pesq": "pesq"},
-    "resampling": {"soxr": "soxr"},
-    "metrics": {"torchmetrics": "torchmetrics"},
-    "train": {
-        "scipy": "scipy",
-        "pydantic": "pydantic",
-        "lightning-fabric": "lightning_fabric",
-        "tensorboard": "tensorboard",
-    },
-    "onnx": {"onnx": "onnx", "onnxscript": "onnxscript"},
-    "keras": {"h5py": "h5py"},
-    "loudness": {"pyloudnorm": "pyloudnorm"},
-    "plots": {"matplotlib": "matplotlib"},
-    "serve": {"starlette": "starlette", "uvicorn": "uvicorn", "websockets": "websockets"},
-    "live": {"sounddevice": "sounddevice"},
-    "remote": {"fsspec": "fsspec"},
-}
-"""Distributions of each extra -> names of their modules.
-
-`check_media` checks PyAV. Not imported are speechmos and mapss-measures, which audiotool does not import
-either, and Ray, which takes seconds.
-"""
 
 PURPOSES = {
     "torch": "other architectures, imported checkpoints, GPUs",
@@ -78,6 +60,14 @@ PURPOSES = {
     "live": "`audiotool live`",
     "remote": "object stores and URLs",
 }
+"""Extras whose packages are tried -> what each is for."""
+
+OPTIONAL = {extra: {distribution_of(module): module for module in modules_of(extra)} for extra in PURPOSES}
+"""Distributions of each extra -> names of their modules.
+
+`check_media` checks PyAV. Not imported are speechmos and mapss-measures, which audiotool does not import
+either, and Ray, which takes seconds.
+"""
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
 """Packages that import torch, and torchaudio if it is installed: they fail if either fails."""

@@ -44,6 +44,16 @@ PORTAUDIO = "apt-get install libportaudio2, brew install portaudio"
 """Commands that install the library under sounddevice, whose wheels for Linux have none."""
 
 
+def modules_of(extra: str) -> list[str]:
+    """Return the modules that an extra installs."""
+    return [module for module, name in EXTRAS.items() if name == extra]
+
+
+def distribution_of(module: str) -> str:
+    """Return the name of the distribution that a module of `EXTRAS` is in."""
+    return module.replace("_", "-")
+
+
 def install(extra: str) -> str:
     """Return the command that installs an extra. Its quotes are those that every shell takes, cmd.exe too."""
     return f'pip install "{DISTRIBUTION}[{extra}]"'
@@ -73,7 +83,7 @@ def require(module: str, purpose: str) -> None:
 
 def require_extra(extra: str, purpose: str) -> None:
     """Check all modules of an extra; arguments and errors as of `require`."""
-    modules = [module for module, extra_name in EXTRAS.items() if extra_name == extra]
+    modules = modules_of(extra)
     missing = [module for module in modules if not is_there(module)]
     if missing:
         raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
@@ -87,7 +97,7 @@ def _require_version(module: str, purpose: str) -> None:
     Raises:
         DependencyError: it is outside the range that our metadata accept.
     """
-    distribution = module.replace("_", "-")
+    distribution = distribution_of(module)
     version, accepted = version_of(distribution), accepted_versions().get(distribution, "")
     if version is not None and not satisfies(version, accepted):
         found = f"{version} is installed: {install(EXTRAS[module])}"
