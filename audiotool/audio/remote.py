@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -47,16 +47,13 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
     Raises:
         InputError: the store cannot be reached, or has nothing there.
     """
-    store, path = _open(url)
-    try:
+    with _opened(url) as (store, path):
         if store.isfile(path):
             return [(url, name_of(url))]
         found = sorted(store.find(path))
         if not found and _is_web(url):
             # To fsspec a web server that cannot be reached, or refuses, has no files. This raises the reason.
             store.info(path)
-    except Exception as error:
-        raise _unusable(url, error) from error
     folder = PurePosixPath(path)
     below = [PurePosixPath(p).relative_to(folder) for p in found if PurePosixPath(p).is_relative_to(folder)]
     shown = [place for place in below if not any(part.startswith(".") for part in place.parts)]
@@ -75,11 +72,8 @@ def exists(url: str) -> bool:
     Raises:
         InputError: the store cannot be reached.
     """
-    store, path = _open(url)
-    try:
+    with _opened(url) as (store, path):
         return bool(store.exists(path))
-    except Exception as error:
-        raise _unusable(url, error) from error
 
 
 def modified(url: str) -> float:
@@ -88,11 +82,8 @@ def modified(url: str) -> float:
     Raises:
         InputError: the store has no times (web servers, FTP), or cannot be reached.
     """
-    store, path = _open(url)
-    try:
+    with _opened(url) as (store, path):
         return float(store.modified(path).timestamp())
-    except Exception as error:
-        raise _unusable(url, error) from error
 
 
 def obstacle(url: str) -> str | None:
@@ -108,11 +99,8 @@ def fetch(url: str, path: Path) -> None:
     Raises:
         InputError: the object does not exist, or the store cannot be reached.
     """
-    store, source = _open(url)
-    try:
+    with _opened(url) as (store, source):
         store.get_file(source, str(path))
-    except Exception as error:
-        raise _unusable(url, error) from error
 
 
 def send(path: Path, url: str) -> None:
@@ -121,20 +109,17 @@ def send(path: Path, url: str) -> None:
     Raises:
         InputError: the store cannot be reached, or refuses the object.
     """
-    store, target = _open(url)
     protocol = _protocol(url)
-    if protocol in LOCAL:
-        with as_input_error(url), path.open("rb") as complete, replacing(Path(target)) as file:
-            shutil.copyfileobj(complete, file)
-        return
-    try:
+    with _opened(url) as (store, target):
+        if protocol in LOCAL:
+            with as_input_error(url), path.open("rb") as complete, replacing(Path(target)) as file:
+                shutil.copyfileobj(complete, file)
+            return
         store.makedirs(store._parent(target), exist_ok=True)
         if protocol in OBJECT_STORES:
             store.put_file(str(path), target)
         else:
             _put_and_rename(store, path, target)
-    except Exception as error:
-        raise _unusable(url, error) from error
 
 
 def _put_and_rename(store: AbstractFileSystem, path: Path, target: str) -> None:
@@ -179,13 +164,14 @@ def _rename(store: AbstractFileSystem, path: str, new: str) -> None:
         raise OSError("the store has not renamed it")
 
 
-def _open(url: str) -> tuple[AbstractFileSystem, str]:
-    """Return the store of a URL and the path in it.
+@contextlib.contextmanager
+def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
+    """Yield the store of a URL and the path in it; errors of the block become an `InputError`.
 
     fsspec's own function would split the URL at each '::', which keys and IPv6 addresses may hold.
 
     Raises:
-        InputError: there is no such store, or a package for it is missing.
+        InputError: there is no such store, or a package for it is missing; or the block's error.
     """
     require("fsspec", f"{url}:")
     import fsspec
@@ -194,14 +180,15 @@ def _open(url: str) -> tuple[AbstractFileSystem, str]:
         raise InputError(f"{url}: {reason}")
     try:
         kind = fsspec.get_filesystem_class(_protocol(url))
-        store, path = kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+        yield kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+    except InputError:
+        raise
     except ImportError as error:
         # The message of fsspec names the package of the protocol.
         how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
         raise InputError(f"{url}: {error}{how}") from error
     except Exception as error:
         raise _unusable(url, error) from error
-    return store, path
 
 
 def _protocol(url: str) -> str:
