@@ -63,6 +63,8 @@ class MediaWriter(ReplacingWriter):
         InputError: the file cannot be written, or the container does not hold the sound or the video.
     """
 
+    failures = (av.error.FFmpegError, ValueError, OSError)
+
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
         super().__init__(path)
         self.format, self.subtype = coding_for(
@@ -75,7 +77,7 @@ class MediaWriter(ReplacingWriter):
         with contextlib.ExitStack() as opened:
             self._begin()
             opened.callback(self._replacement.discard)
-            try:
+            with self._writing():
                 file, options = self._replacement.file, _options(self.format, shows, self._coded_rate)
                 # FFmpeg opens the file again to move the index.
                 self._container = av.open(
@@ -90,8 +92,6 @@ class MediaWriter(ReplacingWriter):
                 self._tags = remuxer.tags if wanted.video else _tags(wanted.tags)
                 self._container.metadata.update(self._tags)
                 self._container.start_encoding()
-            except (av.error.FFmpegError, ValueError, OSError) as error:
-                raise self._failure(error) from error
             lost = wanted.extras.split(self.format, wanted.channels)[1]
             unknown = [name for name in wanted.tags if name not in TAGS.values()]
             self.dropped = remuxer.dropped if wanted.video else [*lost, *unknown]
@@ -128,14 +128,12 @@ class MediaWriter(ReplacingWriter):
         frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=self._layout)
         frame.sample_rate, frame.time_base = self._rate, Fraction(1, self._rate)
         frame.pts = self.frames - len(block)
-        try:
+        with self._writing():
             self._remuxer.copy(self.frames / self._rate)
             self._container.mux(self._sound.encode(frame))
-        except (av.error.FFmpegError, ValueError, OSError) as error:
-            raise self._failure(error) from error
 
     def _finish(self) -> None:
-        try:
+        with self._writing():
             self._remuxer.copy(math.inf)
             self._container.mux(self._sound.encode(None))
             if self.subtype == "AAC" and self.format not in QUICKTIME:
@@ -144,8 +142,6 @@ class MediaWriter(ReplacingWriter):
                 self.filling = -coded % self._sound.codec_context.frame_size
             self._container.close()
             self._note_lost_tags()
-        except (av.error.FFmpegError, ValueError, OSError) as error:
-            raise self._failure(error) from error
 
     def _note_lost_tags(self) -> None:
         """Read the file's tags back: FFmpeg does not say which of them a format does not hold."""
@@ -156,7 +152,7 @@ class MediaWriter(ReplacingWriter):
 
     def _close_container(self) -> None:
         # The output is discarded, so errors at its end are ignored.
-        with contextlib.suppress(av.error.FFmpegError, ValueError, OSError):
+        with contextlib.suppress(*self.failures):
             self._container.close()
 
     def close(self) -> None:

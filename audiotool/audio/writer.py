@@ -9,10 +9,10 @@ import os
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import soundfile
@@ -184,9 +184,13 @@ class ReplacingWriter(Writer):
 
     Args:
         path: path of the output; its folder is created if needed.
+    Class attributes:
+        failures: the errors by which the library says that a file cannot be written.
     Raises:
         InputError: the file cannot be written.
     """
+
+    failures: ClassVar[tuple[type[Exception], ...]]
 
     def __init__(self, path: str | Path) -> None:
         super().__init__()
@@ -201,18 +205,21 @@ class ReplacingWriter(Writer):
 
     def commit(self) -> None:
         self.prepare()
-        try:
+        with self._writing():
             self._replacement.commit()
-        except OSError as error:
-            raise self._failure(error) from error
 
-    def _failure(self, error: Exception) -> InputError:
-        if isinstance(error, OSError) and error.errno:
-            reason = cause(error)
-        else:
-            reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
-        kept = "; an earlier file of that name is untouched" if os.path.lexists(self.path) else ""
-        return InputError(f"cannot write {self.path}: {reason}{kept}")
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """Raise an `InputError` in place of one of `failures`; it says why the disk takes no more."""
+        try:
+            yield
+        except self.failures as error:
+            if isinstance(error, OSError) and error.errno:
+                reason = cause(error)
+            else:
+                reason = refusal(self._replacement.file) or str(error) or "not all samples were written"
+            kept = "; an earlier file of that name is untouched" if os.path.lexists(self.path) else ""
+            raise InputError(f"cannot write {self.path}: {reason}{kept}") from error
 
 
 class FileWriter(ReplacingWriter):
@@ -224,6 +231,9 @@ class FileWriter(ReplacingWriter):
     Raises:
         InputError: the file cannot be written, or format, subtype, sample rate and length do not fit.
     """
+
+    # soundfile asserts that everything was written, which fails on a full disk.
+    failures = (soundfile.LibsndfileError, Damaged, AssertionError, OSError)
 
     def __init__(self, path: str | Path, wanted: OutputFormat) -> None:
         super().__init__(path)
@@ -339,15 +349,12 @@ class FileWriter(ReplacingWriter):
             self.limited += beyond
         self._check_scratch(len(block), self.frames)
         self._container(self._form[3], self.frames)
-        try:
+        with self._writing():
             for start in range(0, len(data), WRITE_FRAMES):
                 self._file.write(data[start : start + WRITE_FRAMES])
-        except (soundfile.LibsndfileError, AssertionError, OSError) as error:
-            # soundfile asserts that everything was written, which fails on a full disk.
-            raise self._failure(error) from error
 
     def _finish(self) -> None:
-        try:
+        with self._writing():
             self._fill_last_block()
             self._file.close()
             self._check_written()
@@ -355,8 +362,6 @@ class FileWriter(ReplacingWriter):
             if self._may_be_wav:
                 make_wav(file, self._beside, has_speakers=self._mask != 0)
             embed(file, self.format, self._parts, self._mask)
-        except (soundfile.LibsndfileError, Damaged, AssertionError, OSError) as error:
-            raise self._failure(error) from error
 
     def close(self) -> None:
         # The output is discarded, so errors at its end are ignored.
