@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Generator, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -41,15 +42,11 @@ def run(
     watcher = watcher or SilentWatcher()
     able = [job for job in plan.jobs if not job.obstacle]
     hired = None if cluster is None or not able else _hired(cluster, able, work, jobs or 0, watcher)
-    for job in plan.skipped:
-        outcome = score_skipped(job, work)
+    skipped = (score_skipped(job, work) for job in plan.skipped)
+    blocked = (failed(job, job.obstacle) for job in plan.jobs if job.obstacle)
+    for outcome in itertools.chain(skipped, blocked):
         watcher.finished(outcome)
         yield outcome
-    for job in plan.jobs:
-        if job.obstacle:
-            outcome = failed(job, job.obstacle)
-            watcher.finished(outcome)
-            yield outcome
     count = min(1 if jobs is None else jobs or core_count(), len(able))
     if hired is not None:
         yield from hired.run(_largest_first(able))
