@@ -15,11 +15,10 @@ import numpy as np
 
 from audiotool.engines.base import Chunk, Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, takes_mel
+from audiotool.files.processor import FILE_CHUNK_SECONDS
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.streamer import CausalStreamer, Streamer
-
-FILE_CHUNK_S = 10.0
 
 STEPS = 2000
 """Greatest number of live steps that are timed."""
@@ -78,7 +77,7 @@ def measure(engine: Engine, seconds: float = 30.0, threads: int = 1) -> Benchmar
         threads: that the engine was given, for the record.
     """
     _run(make_streamer(engine, chunk_items(engine, 1.0)), _noise(engine, 1.0))
-    elapsed = _run(make_streamer(engine, chunk_items(engine, FILE_CHUNK_S)), _noise(engine, seconds))
+    elapsed = _run(make_streamer(engine, chunk_items(engine, FILE_CHUNK_SECONDS)), _noise(engine, seconds))
     steps = step_times(engine, seconds) if engine.causal else None
     latency = engine.latency if engine.causal else make_streamer(engine).latency
     hop_ms = 1000 * engine.hop_length / items_per_second(engine)
@@ -169,7 +168,7 @@ def _noise(engine: Engine, seconds: float) -> Chunk:
 def _run(streamer: Streamer, noise: Chunk) -> float:
     """Return the time in seconds that a whole stream takes."""
     before = time.perf_counter()
-    size = chunk_items(streamer.engine, FILE_CHUNK_S)
+    size = chunk_items(streamer.engine, FILE_CHUNK_SECONDS)
     for begin in range(0, noise.shape[-1], size):
         streamer.feed(noise[..., begin : begin + size])
     streamer.flush()
