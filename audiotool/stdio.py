@@ -38,11 +38,11 @@ class StandardOutput(io.TextIOWrapper):
     """Standard output whose errors are messages for the user."""
 
     def write(self, text: str) -> int:
-        with _as_input_error():
+        with as_input_error():
             return super().write(text)
 
     def flush(self) -> None:
-        with _as_input_error():
+        with as_input_error():
             super().flush()
 
 
@@ -217,7 +217,8 @@ def silent_libraries() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_input_error() -> Iterator[None]:
+def as_input_error() -> Iterator[None]:
+    """Raise an `InputError` in place of an `OSError` of standard output; a closed pipe stays as it is."""
     try:
         yield
     except BrokenPipeError:

@@ -11,7 +11,7 @@ from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
-from audiotool.stdio import standard_output
+from audiotool.stdio import as_input_error, standard_output
 
 
 class PipeWriter(Writer):
@@ -60,13 +60,9 @@ class PipeWriter(Writer):
         self._send(data)
 
     def _send(self, data: bytes) -> None:
-        try:
+        with as_input_error():
             self._stream.write(data)
             self._stream.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(f"cannot write to standard output: {error.strerror or error}") from error
 
     def _finish(self) -> None:
         """Do nothing: everything has been written."""
