@@ -134,7 +134,7 @@ def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Seq
         reason = "there is no reference"
     elif len(stems) > 1:
         try:
-            mixture = _mixture(stems, rows)
+            mixture = _mixture(stems, rows[0].notes)
         except AudiotoolError as error:
             reason = str(error)
             for row in rows:
@@ -150,9 +150,9 @@ def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Seq
                 row.curves[name] = found[n].curve
 
 
-def _mixture(stems: Sequence[FilePair], rows: Sequence[Row]) -> Mixture:
-    """Read all stems of a mixture and their references, at the first one's sample rate; differences become
-    notes.
+def _mixture(stems: Sequence[FilePair], notes: list[str]) -> Mixture:
+    """Read all stems of a mixture and their references, at the first one's sample rate; that their lengths
+    differ becomes a note.
 
     Raises:
         InputError: a file cannot be read, or has other channels than the first.
@@ -161,16 +161,14 @@ def _mixture(stems: Sequence[FilePair], rows: Sequence[Row]) -> Mixture:
     place = pairs[0][0]
     first, rate = read(place)
     sides: list[list[Waveform]] = [[], []]
-    for paths, row in zip(pairs, rows, strict=True):
+    for paths in pairs:
         for side, path in zip(sides, paths, strict=True):
-            waveform = first if path is place else _matching(path, first, rate, Row(row.name))
+            waveform = first if path is place else _matching(path, first, rate, [])
             side.append(to_mono(waveform, str(path)))
     lengths = [len(waveform) for side in sides for waveform in side]
     length = min(lengths)
     if max(lengths) > length:
-        rows[0].notes.append(
-            f"stems of {length} to {max(lengths)} samples: the first {length} count together"
-        )
+        notes.append(f"stems of {length} to {max(lengths)} samples: the first {length} count together")
     references, estimates = (np.stack([w[:length].astype(np.float64) for w in side]) for side in sides)
     return Mixture(references, estimates, rate)
 
@@ -192,14 +190,14 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     edge = _edge(files.noisy) if files.noisy is not None and asked else None
     labels = _labels(files)
     if _is_long(files, info, metrics):
-        scores = _compare_blocks(place, files.estimate, metrics, edge, row, labels[0])
+        scores = _compare_blocks(place, files.estimate, metrics, edge, row.notes, labels[0])
         row.values = scores.values
         row.notes += scores.notes
         if files.noisy is not None:
-            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row, labels[1]).values
+            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row.notes, labels[1]).values
         return
     reference, rate = read(place)
-    estimate = _matching(files.estimate, reference, rate, row, label=labels[0])
+    estimate = _matching(files.estimate, reference, rate, row.notes, label=labels[0])
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)
@@ -208,7 +206,7 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     row.notes += scores.notes
     # If the input cannot be read, only its own scores are missing.
     if files.noisy is not None:
-        noisy = _matching(files.noisy, reference, rate, row, is_array=True, label=labels[1])
+        noisy = _matching(files.noisy, reference, rate, row.notes, is_array=True, label=labels[1])
         row.baseline = score_channels(reference, noisy, rate, metrics, edge, others).values
 
 
@@ -240,12 +238,18 @@ def _is_long(files: FilePair, info: AudioInfo, metrics: Sequence[str]) -> bool:
 
 
 def _compare_blocks(
-    reference: Path, other: Path, metrics: Sequence[str], edge_hz: float | None, row: Row, label: str
+    reference: Path,
+    other: Path,
+    metrics: Sequence[str],
+    edge_hz: float | None,
+    notes: list[str],
+    label: str,
 ) -> ChannelScores:
-    """Return the scores of a file, read block by block together with its reference."""
+    """Return the scores of a file, read block by block together with its reference; differences become
+    notes, which call it `label`."""
     first, second = probe(reference), probe(other)
     if first.frames != second.frames:
-        row.notes.append(_unequal(label, second.frames or 0, first.frames or 0))
+        notes.append(_unequal(label, second.frames or 0, first.frames or 0))
     found = [METRICS.get(name) for name in metrics]
     each = []
     for channel in range(first.channels):
@@ -253,7 +257,7 @@ def _compare_blocks(
         each.append(measure_all(pair, found, first.channels > 1))
     counted = pair.facts[0].length
     if first.frames == second.frames and counted < (first.frames or 0):
-        row.notes.append(
+        notes.append(
             f"{label} or its reference has fewer samples than its header says: the first {counted} count"
         )
     return mean_of_channels(each, metrics)
@@ -273,12 +277,11 @@ def _interferers(files: FilePair, reference: Waveform, sample_rate: int) -> list
     Raises:
         InputError: a file cannot be read, or has other channels.
     """
-    unsaid = Row(files.name)
     if files.interferers:
-        return [_matching(path, reference, sample_rate, unsaid) for path in files.interferers]
+        return [_matching(path, reference, sample_rate, []) for path in files.interferers]
     if files.noisy is None:
         return []
-    noisy = _matching(files.noisy, reference, sample_rate, unsaid, is_array=True)
+    noisy = _matching(files.noisy, reference, sample_rate, [], is_array=True)
     length = min(noisy.shape[1], reference.shape[1])
     return [noisy[:, :length] - reference[:, :length]]
 
@@ -319,26 +322,30 @@ def _edge(path: Path) -> float | None:
 
 
 def _matching(
-    path: Path, reference: Waveform, sample_rate: int, row: Row, is_array: bool = False, label: str = ""
+    path: Path,
+    reference: Waveform,
+    sample_rate: int,
+    notes: list[str],
+    is_array: bool = False,
+    label: str = "",
 ) -> Waveform:
     """Read a file to compare with the reference (channels, time), at its rate; differences become notes.
 
-    The notes call it `label`, or by its name. Of a microphone array's recording the first channels are used,
-    to which its output is aligned.
+    The notes call it `label`. Of a microphone array's recording the first channels are used, to which its
+    output is aligned.
     """
     waveform, rate = read(path)
-    label = label or path.name
     if rate != sample_rate:
         waveform = resampled(waveform, rate, sample_rate, path)
-        row.notes.append(f"{label} resampled from {rate} to {sample_rate} Hz")
+        notes.append(f"{label} resampled from {rate} to {sample_rate} Hz")
     if is_array and len(waveform) > len(reference):
-        row.notes.append(f"of {label}'s {len(waveform)} channels the first {len(reference)} count")
+        notes.append(f"of {label}'s {len(waveform)} channels the first {len(reference)} count")
         waveform = waveform[: len(reference)]
     if len(waveform) != len(reference):
         raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
     own, others = waveform.shape[1], reference.shape[1]
     if own != others:
-        row.notes.append(_unequal(label, own, others))
+        notes.append(_unequal(label, own, others))
     return waveform
 
 
