@@ -126,9 +126,15 @@ def comparable(rows: Sequence[Row], *metrics: str) -> list[Row]:
 
 def numbers(rows: Sequence[Row], metric: str) -> tuple[list[float], list[float]]:
     """Return a metric's numbers of the inputs, and of the outputs, of the rows that have one."""
-    sides = ([row.baseline.get(metric) for row in rows], [row.values.get(metric) for row in rows])
-    before, after = ([v.value for v in side if v is not None and v.value is not None] for side in sides)
+    sides = ([row.baseline for row in rows], [row.values for row in rows])
+    before, after = ([n for scores in side if (n := number_of(scores, metric)) is not None] for side in sides)
     return before, after
+
+
+def number_of(scores: Mapping[str, Value], metric: str) -> float | None:
+    """Return a metric's number among the scores of a row; None where it has none."""
+    score = scores.get(metric)
+    return None if score is None else score.value
 
 
 Mark = Callable[[Row], Hashable]
@@ -150,6 +156,12 @@ def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, 
                 found[n] = others.pop(theirs[value])
                 del own[n]
     return [(found[n], row) for n, row in enumerate(second) if n in found]
+
+
+def numbers_of_both(pairs: Sequence[tuple[Row, Row]], metric: str) -> list[tuple[float, float]]:
+    """Return a metric's numbers of the outputs of two systems, of the pairs in which both have one."""
+    found = [(number_of(first.values, metric), number_of(second.values, metric)) for first, second in pairs]
+    return [(first, second) for first, second in found if first is not None and second is not None]
 
 
 def _alone(rows: Mapping[int, Row], mark: Mark) -> dict[Hashable, int]:

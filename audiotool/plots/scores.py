@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, of_one_file
+from audiotool.metrics.rows import Row, number_of, numbers_of_both, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, panels
 from audiotool.report.scores import Measure, measures_of
@@ -91,7 +91,7 @@ def _panels(measures: Sequence[Measure], draw: Any) -> Figure:
 
 def _draw_by_snr(axes: Any, measure: Measure, found: Sequence[tuple[float, Row]]) -> None:
     for label, colour, side in (("input", BEFORE, "baseline"), ("output", AFTER, "values")):
-        scores = [(snr, _number(getattr(row, side), measure)) for snr, row in found]
+        scores = [(snr, number_of(getattr(row, side), measure.name)) for snr, row in found]
         points = [(snr, score) for snr, score in scores if score is not None]
         if points:
             axes.scatter(*zip(*points, strict=True), s=14, color=colour, label=label, linewidths=0)
@@ -101,8 +101,7 @@ def _draw_by_snr(axes: Any, measure: Measure, found: Sequence[tuple[float, Row]]
 
 
 def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]], name: str) -> None:
-    values = [(_number(other.values, measure), _number(row.values, measure)) for other, row in pairs]
-    points = [(a, b) for a, b in values if a is not None and b is not None]
+    points = numbers_of_both(pairs, measure.name)
     if points:
         low, high = min(map(min, points)), max(map(max, points))
         axes.plot([low, high], [low, high], color=BEFORE, linewidth=1)
@@ -112,8 +111,3 @@ def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]],
         axes.text(0.03, 0.95, counts_text, transform=axes.transAxes, fontsize="small", va="top")
     axes.set_xlabel(name, parse_math=False)
     axes.set_ylabel("these")
-
-
-def _number(scores: Mapping[str, Value], measure: Measure) -> float | None:
-    score = scores.get(measure.name)
-    return None if score is None else score.value

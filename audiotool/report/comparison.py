@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.metrics.rows import Row, of_one_file
+from audiotool.metrics.rows import Row, numbers_of_both, of_one_file
 from audiotool.report.scores import Measure, measures_of, rounded, signed
 
 DRAWS = 5000
@@ -98,7 +98,7 @@ def compare(rows: Sequence[Row], others: Sequence[Row], against: str) -> Compari
     metrics = {
         measure.name: _paired(measure, np.array(numbers))
         for measure in measures_of(rows)
-        if (numbers := _numbers(measure.name, pairs))
+        if (numbers := numbers_of_both(pairs, measure.name))
     }
     return Comparison(against, len(pairs), len(rows) - len(pairs), len(others) - len(pairs), metrics)
 
@@ -118,16 +118,6 @@ def bootstrap_interval(differences: NDArray[np.float64]) -> tuple[float, float] 
     )
     low, high = np.quantile(means, TAILS)
     return float(low), float(high)
-
-
-def _numbers(metric: str, pairs: Sequence[tuple[Row, Row]]) -> list[tuple[float, float]]:
-    """Return the scores of the other system and this one, of the files for which both have a number."""
-    values = [(o.values[metric].value, r.values[metric].value) for o, r in pairs if _has(metric, o, r)]
-    return [(other, this) for other, this in values if other is not None and this is not None]
-
-
-def _has(metric: str, *rows: Row) -> bool:
-    return all(metric in row.values for row in rows)
 
 
 def _paired(measure: Measure, numbers: NDArray[np.float64]) -> PairedScores:

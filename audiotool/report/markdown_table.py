@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from audiotool import text
-from audiotool.metrics.rows import Row, means
+from audiotool.metrics.rows import Row, means, number_of
 from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.report import Report
@@ -72,8 +72,7 @@ def _comparison(found: Comparison) -> list[str]:
 
 
 def _score(row: Row, metric: str) -> str:
-    before, after = row.baseline.get(metric), row.values.get(metric)
-    return _arrow(before.value if before else None, after.value if after else None)
+    return _arrow(number_of(row.baseline, metric), number_of(row.values, metric))
 
 
 def _mean(rows: Sequence[Row], metric: str) -> str:

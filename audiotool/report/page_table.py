@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import Row, number_of
 from audiotool.report.markup import Markup, element, joined
 from audiotool.report.media import Clip, Media
 from audiotool.report.scores import DECIMALS, Measure, rounded, signed
@@ -83,12 +83,12 @@ def columns_for(measures: Sequence[Measure]) -> list[Column]:
 
 def _score_column(measure: Measure) -> Column:
     def cell(row: Row) -> Markup:
-        after, before = row.values.get(measure.name), row.baseline.get(measure.name)
+        after = row.values.get(measure.name)
         if after is None:
             return element("td")
         if after.value is None:
             return element("td", element("abbr", "none", title=after.reason or "unknown"))
-        return _change(before.value if before else None, after.value, DECIMALS, measure.verdict)
+        return _change(number_of(row.baseline, measure.name), after.value, DECIMALS, measure.verdict)
 
     hints = {True: "higher is better; worst first", False: "lower is better; worst first", None: ""}
     first = "ascending" if measure.higher_is_better else "descending"
