@@ -72,10 +72,10 @@ class Row:
 
 def summary(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
     """Return the mean over the rows that have a number, and counts: {column: {"mean", "scored", "null"}}."""
-    columns = column_names(rows)
+    scores = [row.columns() for row in rows]
     result = {}
-    for name in columns:
-        values = [row.columns()[name].value for row in rows if name in row.columns()]
+    for name in column_names(rows):
+        values = [columns[name].value for columns in scores if name in columns]
         known = [v for v in values if v is not None]
         result[name] = {"mean": _mean(known), "scored": len(known), "null": len(values) - len(known)}
     return result
