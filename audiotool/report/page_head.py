@@ -10,7 +10,7 @@ from datetime import datetime
 from audiotool.metrics.rows import Row, means
 from audiotool.report.csv_table import on_one_line
 from audiotool.report.markup import Markup, element, joined
-from audiotool.report.page_table import number, seconds_of
+from audiotool.report.page_table import numeric_fact, of_recording
 from audiotool.report.report import Report
 from audiotool.report.scores import Measure, mixed_bands, rounded
 
@@ -45,19 +45,21 @@ def head(report: Report, measures: Sequence[Measure]) -> Markup:
     )
 
 
-def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, object]]:
+def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, object, str]]:
     """Return (name, value, small text below it) of each total."""
     rows, run = report.recordings(), report.run
-    seconds = [s for row in rows if row.status != "failed" and (s := seconds_of(row)) is not None]
+    seconds = [
+        s for row in rows if row.status != "failed" and (s := of_recording(row, "seconds")) is not None
+    ]
     failures = sum(row.status == "failed" for row in rows)
     skipped = sum(row.status == "skipped" for row in rows)
     below = [f"{skipped} were there"] if skipped else []
     below += [f"{len(report.rows)} stems"] if len(rows) < len(report.rows) else []
-    totals: list[tuple[str, object, object]] = [("files", len(rows), ", ".join(below))]
+    totals: list[tuple[str, object, str]] = [("files", len(rows), ", ".join(below))]
     if seconds:
         totals.append(("audio", _duration(math.fsum(seconds)), ""))
     totals.append(("failed", failures, ""))
-    done = [number(row.facts.get("seconds")) for row in rows if row.status == "done"]
+    done = [numeric_fact(row, "seconds") for row in rows if row.status == "done"]
     processed = math.fsum(s for s in done if s is not None)
     if run.elapsed_s and processed:
         elapsed = f"in {_duration(run.elapsed_s)}"
@@ -72,18 +74,10 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     return totals
 
 
-def _total(name: str, value: object, below: object) -> Markup:
-    small = element("small", below) if below != "" else ""
-    return element(
-        "div",
-        element("dt", name),
-        element("dd", value, small),
-        class_="failed" if _bad(name, value) else None,
-    )
-
-
-def _bad(name: str, value: object) -> bool:
-    return name == "failed" and value != 0
+def _total(name: str, value: object, below: str) -> Markup:
+    small = element("small", below) if below else ""
+    failed = "failed" if name == "failed" and value else None
+    return element("div", element("dt", name), element("dd", value, small), class_=failed)
 
 
 def _made(report: Report) -> Markup:

@@ -38,13 +38,6 @@ class Column:
     kind: str = "number"
 
 
-def seconds_of(row: Row) -> float | None:
-    """Return the length of a row's recording in seconds, if it is known."""
-    clip = _clip(row, "input") or _clip(row, "output")
-    known = number(row.facts.get("seconds"))
-    return known if known is not None or clip is None else clip.seconds
-
-
 def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
     """Return the table; row n has the id rN."""
     columns = [c for c in columns_for(measures) if any(_holds(c, row) for row in rows)]
@@ -63,18 +56,26 @@ def columns_for(measures: Sequence[Measure]) -> list[Column]:
     """Return the columns: facts of the recording, scores, levels, and facts of the job."""
     return [
         Column("report", _report, "Report that the row comes from", "ascending", kind="text"),
-        Column("length", lambda row: _plain(seconds_of(row), _clock), "Length of the recording"),
-        Column("kHz", lambda row: _fact(row, "sample_rate", 1000), "Sample rate"),
-        Column("ch", lambda row: _fact(row, "channels"), "Channels"),
+        Column("length", lambda row: _plain(of_recording(row, "seconds"), _clock), "Length of the recording"),
+        Column("kHz", _kilohertz, "Sample rate"),
+        Column("ch", lambda row: _plain(of_recording(row, "channels"), "{:g}".format), "Channels"),
         *(_score_column(measure) for measure in measures),
         Column(
             "level dB", _levels, "Level before → after, dB of full scale (root mean square)", changes=True
         ),
-        Column("peak", _peak, "Greatest sample of the output before limiting; 1 is full scale"),
-        Column("limited", _limited, "Samples beyond full scale that were limited"),
+        Column(
+            "peak",
+            lambda row: _plain(of_recording(row, "peak", ["output"]), "{:.4g}".format),
+            "Greatest sample of the output before limiting; 1 is full scale",
+        ),
+        Column(
+            "limited",
+            lambda row: _plain(numeric_fact(row, "limited") or None, "{:.0f}".format),
+            "Samples beyond full scale that were limited",
+        ),
         Column(
             "x real time",
-            lambda row: _plain(number(row.facts.get("real_time_factor")), "{:.1f}".format),
+            lambda row: _plain(numeric_fact(row, "real_time_factor"), "{:.1f}".format),
             "Seconds of audio in a second",
             first="ascending",
         ),
@@ -131,22 +132,9 @@ def _levels(row: Row) -> Markup:
     return _change(before, last.level_db, 1, lambda change: "same")
 
 
-def _peak(row: Row) -> Markup:
-    clip = _clip(row, "output")
-    known = number(row.facts.get("peak"))
-    return _plain(known if known is not None or clip is None else clip.peak, "{:.4g}".format)
-
-
-def _limited(row: Row) -> Markup:
-    limited = number(row.facts.get("limited"))
-    return _plain(limited or None, "{:.0f}".format)
-
-
-def _fact(row: Row, name: str, unit: int = 1) -> Markup:
-    clip = _clip(row, "input") or _clip(row, "output")
-    known = number(row.facts.get(name))
-    found = known if known is not None or clip is None else getattr(clip, name)
-    return _plain(None if found is None else found / unit, "{:g}".format)
+def _kilohertz(row: Row) -> Markup:
+    hertz = of_recording(row, "sample_rate")
+    return _plain(None if hertz is None else hertz / 1000, "{:g}".format)
 
 
 def _plain(value: float | None, form: Callable[[float], str]) -> Markup:
@@ -186,6 +174,15 @@ def _holds(column: Column, row: Row) -> bool:
     return column.cell(row) != element("td")
 
 
+def of_recording(row: Row, name: str, roles: Sequence[str] = ("input", "output")) -> float | None:
+    """Return a number that is a fact of a row, or else of its recording: of the first role that it has."""
+    known = numeric_fact(row, name)
+    if known is not None:
+        return known
+    clips = [clip for role in roles if (clip := _clip(row, role)) is not None]
+    return getattr(clips[0], name) if clips else None
+
+
 def _clip(row: Row, role: str) -> Clip | None:
     """Return a row's recording of a role; None if it has several, none of which is the row's own."""
     media: Media | None = row.media
@@ -193,8 +190,9 @@ def _clip(row: Row, role: str) -> Clip | None:
     return clips[0] if len(clips) == 1 else None
 
 
-def number(value: object) -> float | None:
-    """Return a fact as a number, or None: a report from outside may hold anything."""
+def numeric_fact(row: Row, name: str) -> float | None:
+    """Return a fact that is a number, or None: a report from outside may hold anything."""
+    value = row.facts.get(name)
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return None
     return float(value)
