@@ -44,12 +44,14 @@ def draw_speed(rng: np.random.Generator, span: tuple[float, float]) -> float:
 
 def source_frames(frames: int, speed: float) -> int:
     """Return how many samples `change_speed` needs to return `frames`."""
-    return ceil(frames * speed) + 16
+    return frames if speed == 1 else ceil(frames * speed) + 16
 
 
 def change_speed(waveform: Samples, speed: float, frames: int) -> Samples:
     """Resample `source_frames(frames, speed)` samples to play `speed` times as fast; pitch and formants
-    change too."""
+    change too. At speed 1 they stay as they are."""
+    if speed == 1:
+        return waveform
     resampled = soxr.resample(waveform, round(100 * speed), 100, quality="HQ")[:frames]
     return resampled if len(resampled) == frames else np.pad(resampled, (0, frames - len(resampled)))
 

@@ -72,10 +72,9 @@ class Mixer:
         pool = self._pool(self.material.speech, "speech")
         group = group or pool.draw_group(rng, avoid)
         speed = self.draw_speech_speed(rng) if speed is None else speed
-        length = frames if speed == 1 else augment.source_frames(frames, speed)
+        length = augment.source_frames(frames, speed)
         samples, files, bandwidth_hz = self._line_up(rng, pool, group, length, avoid_files)
-        if speed != 1:
-            samples = augment.change_speed(samples, speed, frames)
+        samples = augment.change_speed(samples, speed, frames)
         samples = self._equalised(rng, self._another_tract(rng, samples))
         return Track(samples, group, files, bandwidth_hz * speed)
 
@@ -199,10 +198,8 @@ class Mixer:
         index = pool.draw(rng, group)
         a = self.augmentation
         speed = augment.draw_speed(rng, a.noise_speed) if a and chance(rng, 0.5) else 1.0
-        length = frames if speed == 1 else augment.source_frames(frames, speed)
-        samples = self._repeated(rng, pool, index, length)
-        if speed != 1:
-            samples = augment.change_speed(samples, speed, frames)
+        samples = self._repeated(rng, pool, index, augment.source_frames(frames, speed))
+        samples = augment.change_speed(samples, speed, frames)
         return Track(samples, group, [str(pool.entries[index].path)])
 
     def _repeated(self, rng: np.random.Generator, pool: Pool, index: int, frames: int) -> Samples:
