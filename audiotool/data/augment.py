@@ -115,9 +115,12 @@ def _shelf(frequency: float, gain_db: float, sample_rate: int, sign: float) -> N
     a = 10 ** (gain_db / 40)
     w = 2 * np.pi * frequency / sample_rate
     c, slope = sign * np.cos(w), np.sin(w) / np.sqrt(2) * 2 * np.sqrt(a)
-    b0, b1, b2 = a * ((a + 1) - (a - 1) * c + slope), 2 * a * ((a - 1) - (a + 1) * c), 0.0
+    b0 = a * ((a + 1) - (a - 1) * c + slope)
+    b1 = 2 * a * ((a - 1) - (a + 1) * c)
     b2 = a * ((a + 1) - (a - 1) * c - slope)
-    a0, a1, a2 = (a + 1) + (a - 1) * c + slope, -2 * ((a - 1) + (a + 1) * c), (a + 1) + (a - 1) * c - slope
+    a0 = (a + 1) + (a - 1) * c + slope
+    a1 = -2 * ((a - 1) + (a + 1) * c)
+    a2 = (a + 1) + (a - 1) * c - slope
     return np.array([b0, sign * b1, b2, a0, sign * a1, a2]) / a0
 
 
@@ -125,9 +128,8 @@ def _bell(frequency: float, gain_db: float, q: float, sample_rate: int) -> NDArr
     a = 10 ** (gain_db / 40)
     w = 2 * np.pi * frequency / sample_rate
     alpha, c = np.sin(w) / (2 * q), np.cos(w)
-    return np.array([1 + alpha * a, -2 * c, 1 - alpha * a, 1 + alpha / a, -2 * c, 1 - alpha / a]) / (
-        1 + alpha / a
-    )
+    a0 = 1 + alpha / a
+    return np.array([1 + alpha * a, -2 * c, 1 - alpha * a, a0, -2 * c, 1 - alpha / a]) / a0
 
 
 def band_limit(rng: np.random.Generator, sample_rate: int, config: AugmentationConfig) -> Sections:
@@ -190,15 +192,14 @@ def _transform_coded(waveform: Samples, sample_rate: int, masking_db: float, ban
     window = np.sin(np.pi * (np.arange(2 * hop, dtype=np.float32) + 0.5) / (2 * hop))
     frames = np.lib.stride_tricks.sliding_window_view(padded, 2 * hop)[::hop] * window
     spectrum = scipy.fft.rfft(frames, axis=-1)
-    bands = np.unique(np.geomspace(4, spectrum.shape[1], 20).astype(int)[:-1])
-    starts = np.concatenate(([0], bands))
-    power = np.add.reduceat(np.square(np.abs(spectrum)), starts, axis=1) / np.diff(
-        np.append(starts, spectrum.shape[1])
-    )
+    bins = spectrum.shape[1]
+    starts = np.append(0, np.unique(np.geomspace(4, bins, 20).astype(int)[:-1]))
+    widths = np.diff(starts, append=bins)
+    power = np.add.reduceat(np.square(np.abs(spectrum)), starts, axis=1) / widths
     step = np.sqrt(power) * (2 * amplitude(-masking_db / 2)) + 1e-9
-    step = np.repeat(step, np.diff(np.append(starts, spectrum.shape[1])), axis=1)
+    step = np.repeat(step, widths, axis=1)
     coded = (np.round(spectrum.real / step) + 1j * np.round(spectrum.imag / step)) * step
-    coded[:, int(bandwidth * spectrum.shape[1]) :] = 0
+    coded[:, int(bandwidth * bins) :] = 0
     out = scipy.fft.irfft(coded, 2 * hop, axis=-1).astype(np.float32) * window
     added = np.zeros_like(padded)
     added[: count * hop] = out[:, :hop].reshape(-1)
