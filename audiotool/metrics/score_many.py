@@ -66,7 +66,7 @@ def _score_part(stems: Sequence[FilePair], metrics: Sequence[str]) -> list[Row]:
 
 
 def _scored(parts: Sequence[Part], metrics: Sequence[str], jobs: int) -> Iterator[tuple[int, list[Row]]]:
-    jobs = affordable_workers(jobs) if jobs > 1 else jobs
+    jobs = affordable_workers(jobs)
     if jobs <= 1:
         for index, part in enumerate(parts):
             yield index, _score_part(part, metrics)

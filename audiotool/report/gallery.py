@@ -60,8 +60,7 @@ def add_media(
         progress: called with each finished row.
     """
     embed = sound == "embed"
-    jobs = min(jobs, len(rows))
-    jobs = affordable_workers(jobs) if jobs > 1 else jobs
+    jobs = affordable_workers(min(jobs, len(rows)))
     if jobs <= 1:
         for row in rows:
             row.media = make_media(row, embed, folder)
