@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 from audiotool.atomic import as_input_error, check_writable, replacing
 from audiotool.errors import InputError
@@ -61,7 +61,7 @@ def panels(titles: Sequence[str], width: float, height: float) -> tuple[Figure, 
     figure = new_figure(width * across, height * lines)
     places = list(figure.subplots(lines, across, squeeze=False).flat)
     for axes, title in zip(places, titles, strict=False):
-        axes.set_title(title, parse_math=False, fontsize="medium")
+        set_title(axes, title)
         axes.grid(alpha=0.3)
     for axes in places[len(titles) :]:
         axes.remove()
@@ -84,9 +84,9 @@ def save(figure: Figure, path: Path) -> None:
         file.write(drawn.getbuffer())
 
 
-def named(axes: Axes, name: str, **options: Any) -> None:
-    """Set the title of axes to a name; dollar signs in it do not begin formulas."""
-    axes.set_title(name, parse_math=False, fontsize="medium", loc="left", **options)
+def set_title(axes: Axes, title: str, loc: Literal["left", "center"] = "center") -> None:
+    """Set the title of axes, in which dollar signs do not begin formulas."""
+    axes.set_title(title, parse_math=False, fontsize="medium", loc=loc)
 
 
 def shortened(name: str, longest: int) -> str:

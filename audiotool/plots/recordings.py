@@ -11,8 +11,8 @@ import numpy as np
 from audiotool.audio.mono import Downmix
 from audiotool.audio.reader import probe
 from audiotool.errors import InputError
-from audiotool.plots.figure import AFTER, named, new_figure, shortened
-from audiotool.report.overview import Overview, OverviewBuilder, mel
+from audiotool.plots.figure import AFTER, new_figure, set_title, shortened
+from audiotool.report.overview import RANGE_DB, TICKS_HZ, Overview, OverviewBuilder, mel
 from audiotool.report.tracks import Track
 
 if TYPE_CHECKING:
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
 
 Part = Literal["both", "spectrogram", "waveform"]
 
-RANGE_DB = 80.0
-"""Level range of a spectrogram's colours."""
-TICKS_HZ = (0, 500, 1000, 2000, 4000, 8000, 16000, 32000)
-"""Frequencies that have a label."""
 WIDTH = 9.0
 """Width of a figure in inches."""
 LONGEST = 80
@@ -82,7 +78,7 @@ def plot_recordings(tracks: Sequence[Track], part: Part = "both") -> Figure:
     pictures = []
     for n, (track, view) in enumerate(zip(tracks, views, strict=True)):
         own = dict(zip(parts, panels[n * len(parts) :], strict=False))
-        named(own[parts[0]], shortened(track.label, LONGEST))
+        set_title(own[parts[0]], shortened(track.label, LONGEST), "left")
         if "waveform" in own:
             _draw_waveform(own["waveform"], view, peak)
         if "spectrogram" in own:
@@ -127,7 +123,7 @@ def _draw_spectrogram(axes: Any, view: Overview, brightest: float, top_hz: float
         extent=(0, view.column_s * len(view.power), 0, 1),
         interpolation="nearest",
     )
-    ticks = [hz for hz in TICKS_HZ if hz <= top_hz]
+    ticks = [hz for hz in (0, *TICKS_HZ) if hz <= top_hz]
     axes.set_yticks([mel(hz) / mel(top_hz) for hz in ticks], [f"{hz / 1000:g}" for hz in ticks])
     axes.set_ylabel("kHz")
     return picture

@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 from audiotool.audio.mono import Downmix
 from audiotool.metrics.rows import Row
 from audiotool.report import png
-from audiotool.report.overview import DifferenceOverviewBuilder, Overview, OverviewBuilder
+from audiotool.report.overview import RANGE_DB, DifferenceOverviewBuilder, Overview, OverviewBuilder
 from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
 
 log = logging.getLogger(__name__)
 
-RANGE_DB = 80.0
-"""Level range of a spectrogram's colours."""
 SHADES = 40
 """Number of colours of a spectrogram. The eye does not distinguish more, and they make larger files."""
 WAVE_ROWS = 33

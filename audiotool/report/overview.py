@@ -30,6 +30,10 @@ WINDOW_S = 0.032
 """Shortest window in seconds; the next power of two in samples is used."""
 FINEST_HOPS, COARSEST_HOPS = 8, 2
 """Number of hops in a window: of a short recording, and of a long one."""
+RANGE_DB = 80.0
+"""Level range of a spectrogram's colours."""
+TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
+"""Frequencies that have a label beside a spectrogram."""
 EDGES = 3
 """Number of a column's values before its spectrum: lowest and highest sample, and mean square."""
 AT_ONCE = 400

@@ -26,8 +26,8 @@ from audiotool.metrics.values import Curve
 from audiotool.report.distributions import distribution
 from audiotool.report.gallery import Sound
 from audiotool.report.markup import Markup, data_block, element, relative_url
-from audiotool.report.media import RANGE_DB, WAVE_ROWS, Clip
-from audiotool.report.overview import BANDS, mel
+from audiotool.report.media import WAVE_ROWS, Clip
+from audiotool.report.overview import BANDS, RANGE_DB, TICKS_HZ, mel
 from audiotool.report.page_comparison import comparison_section
 from audiotool.report.page_head import head, title
 from audiotool.report.page_table import table
@@ -39,9 +39,6 @@ from audiotool.text import one_line
 
 EMBEDDED_PICTURES = 3_000_000
 """Total size in bytes up to which a page without embedded sound embeds its pictures."""
-
-TICKS_HZ = (500, 1000, 2000, 4000, 8000, 16000, 32000)
-"""Frequencies that have a label beside a spectrogram."""
 
 CURVE_POINTS = 1000
 """Greatest number of points of a score over time."""
