@@ -235,10 +235,16 @@ def _missing(row: Row) -> list[str]:
     return [f"no {', '.join(names)}: {reason}" for reason, names in by_reason.items()]
 
 
-def metric_names(columns: Sequence[str]) -> list[str]:
-    """Return the names of metrics from columns: "pesq" from "pesq" and "pesq_noisy"."""
+def from_columns(
+    columns: Sequence[str], value: Callable[[str], Value | None]
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return a row's scores and its baseline from all columns of a report, as `Row.columns` names them, and
+    a function that returns the row's score in a column; None where it has none."""
     derived = {f"{name}{ending}" for name in columns for ending in ("_noisy", "_improvement")}
-    return [name for name in columns if name not in derived]
+    names = [name for name in columns if name not in derived]
+    scores = {name: score for name in names if (score := value(name)) is not None}
+    baseline = {name: score for name in names if (score := value(f"{name}_noisy")) is not None}
+    return scores, baseline
 
 
 def column_names(rows: Sequence[Row]) -> list[str]:

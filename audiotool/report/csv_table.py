@@ -14,7 +14,7 @@ from audiotool import text
 from audiotool.audio.formats import is_output_name
 from audiotool.csv_documents import csv_text
 from audiotool.errors import InputError
-from audiotool.metrics.rows import REFERENCE_RATE, Row, column_names, metric_names
+from audiotool.metrics.rows import REFERENCE_RATE, Row, column_names, from_columns
 from audiotool.metrics.values import Value
 from audiotool.report.report import Report, Run
 
@@ -109,21 +109,21 @@ def _of_files(entries: Sequence[Entry], names: Sequence[str]) -> tuple[Sequence[
 
 
 def _row(entry: Entry, columns: Sequence[str]) -> Row:
-    metrics = metric_names(columns)
     reasons = dict(part.split(": ", 1) for part in _split(entry["reasons"]) if ": " in part)
 
-    def value(column: str) -> Value:
-        number = entry[column]
-        return Value(float(number)) if number else Value(None, reasons.get(column))
+    def value(column: str) -> Value | None:
+        if number := entry.get(column):
+            return Value(float(number))
+        # A row that was not scored has neither a number nor a reason.
+        return Value(None, reasons[column]) if column in entry and column in reasons else None
 
-    # A row that was not scored has neither a number nor a reason.
-    scored = {name for name in columns if entry[name] or name in reasons}
+    scores, baseline = from_columns(columns, value)
     own = {"file", "reasons", "notes", *columns}
     facts = {name: _fact(name, fact) for name, fact in entry.items() if name not in own and fact}
     return Row(
         entry["file"],
-        {name: value(name) for name in metrics if name in scored},
-        {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in scored},
+        scores,
+        baseline,
         facts,
         [entry["notes"]] if entry["notes"] else [],
         facts.get("status") == "failed",

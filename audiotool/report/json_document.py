@@ -11,7 +11,7 @@ from typing import Any
 from audiotool import json_output
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, metric_names, summary
+from audiotool.metrics.rows import Row, from_columns, summary
 from audiotool.metrics.values import Curve, Value
 from audiotool.report.comparison import Comparison, PairedScores
 from audiotool.report.report import Report, Run
@@ -112,16 +112,14 @@ def _paired(scores: dict[str, Any]) -> PairedScores:
 
 def _row(entry: dict[str, Any], columns: list[str]) -> Row:
     reasons = dict(entry["reasons"])
-    metrics = metric_names(columns)
 
-    def value(column: str) -> Value:
+    def value(column: str) -> Value | None:
+        if column not in entry:
+            return None
         number = entry[column]
-        if number is None:
-            return Value(None, str(reasons.get(column)))
-        return Value(_finite(number))
+        return Value(None, str(reasons.get(column))) if number is None else Value(_finite(number))
 
-    scores = {name: value(name) for name in metrics if name in entry}
-    baseline = {name: value(f"{name}_noisy") for name in metrics if f"{name}_noisy" in entry}
+    scores, baseline = from_columns(columns, value)
     curves = {
         str(name): Curve(
             _finite(found["step_s"]), tuple(None if v is None else _finite(v) for v in found["values"])
