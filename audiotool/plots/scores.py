@@ -13,7 +13,7 @@ from audiotool.metrics.rows import Row, number_of, numbers_of_both, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, panels
 from audiotool.report.scores import Measure, measures_of
-from audiotool.report.tracks import Track, track
+from audiotool.report.tracks import track
 from audiotool.text import listed
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ def input_snr_db(row: Row) -> Value:
     if forms[0] != forms[1]:
         first, second = (f"{rate} Hz in {n} channel{'s' if n > 1 else ''}" for rate, n in forms)
         return Value(None, f"the reference has {first}, the noisy input {second}")
-    noise = Track("removed", "", noisy.path, noisy.info, reference.path)
     powers = np.zeros(2)
-    for signal, rest in zip(reference.blocks(), noise.blocks(), strict=False):
-        sides = (signal[:, : rest.shape[1]], rest)
-        powers += [np.square(side, dtype=np.float64).sum() for side in sides]
+    for signal, mixed in zip(reference.blocks(), noisy.blocks(), strict=False):
+        length = min(signal.shape[1], mixed.shape[1])
+        signal, noise = signal[:, :length], mixed[:, :length] - signal[:, :length]
+        powers += [np.square(side, dtype=np.float64).sum() for side in (signal, noise)]
     if powers[0] == 0:
         return Value(None, "the reference is silent")
     if powers[1] == 0:
