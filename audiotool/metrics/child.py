@@ -30,8 +30,9 @@ class Child:
         name: name of the metric, for messages.
         command: the command line.
         timeout_s: seconds after which a request is given up; None waits for ever.
-        folder: working folder; None is that of this process.
         environment: additional environment variables.
+    Attributes:
+        folder: working folder; None is that of this process.
     """
 
     def __init__(
@@ -39,13 +40,12 @@ class Child:
         name: str,
         command: Sequence[str],
         timeout_s: float | None = None,
-        folder: Path | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self.command = list(command)
         self.timeout_s = timeout_s
-        self.folder = folder
+        self.folder: Path | None = None
         self.environment = dict(environment or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._complaints: IO[bytes] | None = None

@@ -56,17 +56,13 @@ def _energies(recording: Recording) -> tuple[NDArray[np.float64], int]:
     length = 0
     for block in recording.read():
         power = (np.square(filters(block.astype(np.float64))) * weights).sum(axis=0)
-        steps = _step_of(np.arange(length, length + len(power)), recording.sample_rate)
+        # The step of each sample: there are ten a second.
+        steps = np.arange(length, length + len(power)) * 10 // recording.sample_rate
         length += len(power)
         if len(power):
             energies = np.append(energies, np.zeros(steps[-1] + 1 - len(energies)))
             energies[steps[0] :] += np.bincount(steps - steps[0], power)
     return energies, length
-
-
-def _step_of(sample: NDArray[np.int64], sample_rate: int) -> NDArray[np.int64]:
-    """Return the step of each sample."""
-    return sample * 10 // sample_rate
 
 
 def _gated(powers: NDArray[np.float64]) -> float:
