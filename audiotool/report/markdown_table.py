@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from audiotool import text
 from audiotool.metrics.rows import Row, means, number_of
@@ -87,5 +87,5 @@ def _arrow(before: float | None, after: float | None) -> str:
     return rounded(after) if before is None else f"{rounded(before)} → {rounded(after)}"
 
 
-def _line(cells: object) -> str:
-    return f"| {' | '.join(cells)} |"  # type: ignore[arg-type]
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -32,7 +32,7 @@ from audiotool.report.page_comparison import comparison_section
 from audiotool.report.page_head import head, title
 from audiotool.report.page_table import table
 from audiotool.report.report import Report
-from audiotool.report.scores import measures_of
+from audiotool.report.scores import Measure, measures_of
 from audiotool.report.sound import KIND
 from audiotool.report.spool import Blob, content
 from audiotool.text import one_line
@@ -152,7 +152,7 @@ def _parts(report: Report, addresses: _Addresses) -> Iterator[str]:
     yield "</body>\n</html>\n"
 
 
-def _main(report: Report, measures: Any) -> list[Markup]:
+def _main(report: Report, measures: Sequence[Measure]) -> list[Markup]:
     if not report.rows:
         return [element("p", "No files.", class_="quiet")]
     choices = {

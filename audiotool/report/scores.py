@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from audiotool.errors import InputError
 from audiotool.metrics.base import METRICS
 from audiotool.metrics.pesq import WIDE_BAND_RATE
-from audiotool.metrics.rows import REFERENCE_RATE, Row, numbers
+from audiotool.metrics.rows import REFERENCE_RATE, Row, number_of
 
 DECIMALS = 3
 """Number of decimals of a score in tables, so that the decimal points of a column stand below each other."""
@@ -70,17 +70,16 @@ def _unsigned_zero(number: float, decimals: int) -> float:
 
 def mixed_bands(rows: Sequence[Row]) -> str:
     """Return the remark that means are over narrow-band and wide-band numbers; "" where none is."""
-    mixed = []
-    for metric in measures_of(rows):
-        if metric.has_narrow_band:
-            bands = {
-                rate < WIDE_BAND_RATE
-                for row in rows
-                if isinstance(rate := row.facts.get(REFERENCE_RATE), int) and numbers([row], metric.name)[1]
-            }
-            mixed += [metric.name] if len(bands) == 2 else []
+    measures = [measure for measure in measures_of(rows) if measure.has_narrow_band]
+    mixed = [measure.name for measure in measures if len(_bands(rows, measure.name)) == 2]
     said = "the mean is over narrow-band and wide-band numbers, which have different scales"
     return f"{', '.join(mixed)}: {said}" if mixed else ""
+
+
+def _bands(rows: Sequence[Row], metric: str) -> set[bool]:
+    """Return whether the numbers of a metric are wide-band: both, where there are some of either band."""
+    rates = (row.facts.get(REFERENCE_RATE) for row in rows if number_of(row.values, metric) is not None)
+    return {rate >= WIDE_BAND_RATE for rate in rates if isinstance(rate, int)}
 
 
 def measures_of(rows: Sequence[Row]) -> list[Measure]:

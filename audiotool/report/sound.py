@@ -15,6 +15,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio.formats import opus_rate
+from audiotool.audio.writer import WRITE_FRAMES
 from audiotool.extras import is_there
 from audiotool.signals import deferred
 
@@ -28,10 +29,6 @@ BIT_RATE = 40000
 
 QUICKEST = {"compression_level": "0", "frame_duration": "120"}
 """Options of libopus: lowest complexity, packets of 120 ms."""
-
-WRITE_FRAMES = 1 << 15
-"""Number of samples a channel that libsndfile gets at a time: its Vorbis encoder overflows the stack on
-larger blocks."""
 
 
 class Encoder(Protocol):

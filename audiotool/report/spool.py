@@ -82,7 +82,7 @@ class Spool:
             return blob
         if self._file is None:
             # What a full disk leaves in a buffer would be written, and fail, at each later use of the file.
-            folder = self._existing()
+            folder = next(place for place in (self._folder, *self._folder.parents) if place.is_dir())
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 - see `__exit__`
         self._file.seek(self._size)
         rest = memoryview(blob)
@@ -106,9 +106,3 @@ class Spool:
     ) -> None:
         if self._file is not None:
             self._file.close()
-
-    def _existing(self) -> Path:
-        folder = self._folder
-        while not folder.is_dir():
-            folder = folder.parent
-        return folder
