@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from audiotool.atomic import cause, write_text
+from audiotool.atomic import as_input_error, cause, write_text
 from audiotool.audio.outputs import write
 from audiotool.csv_documents import csv_text
 from audiotool.data.dataset import ExampleDataset
@@ -118,24 +118,21 @@ def _write_array(
     folder: Path, stem: str, array: np.ndarray, rate: int, is_waveform: bool, stems: Sequence[str]
 ) -> str:
     """Write one array; return its path, or the paths of its stems joined by "|", relative to the folder."""
+    place = (folder / stem).parent
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"cannot make {place}: {cause(error)}") from error
     if not is_waveform:
         path = folder / f"{stem}.npy"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with as_input_error(path):
             np.save(path, array)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {cause(error)}") from error
         return f"{stem}.npy"
     split = len(stems) > 1
     names = [f"{stem}.{name}.wav" for name in stems] if split else [f"{stem}.wav"]
     for name, waveform in zip(names, array[:, None] if split else array[None], strict=True):
-        path = folder / name
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make {path.parent}: {cause(error)}") from error
         exceeds = np.abs(waveform).max(initial=0.0) > 1.0
-        write(path, waveform, rate, "FLOAT" if exceeds else "PCM_16")
+        write(folder / name, waveform, rate, "FLOAT" if exceeds else "PCM_16")
     return "|".join(names)
 
 

@@ -16,6 +16,8 @@ from audiotool.data.dataset import render
 from audiotool.data.mixed_set import write_set
 from audiotool.errors import InputError, RecipeError
 
+MEL = {"sample_rate": RATE, "n_fft": 512, "hop_length": 128, "n_mels": 40}
+
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {
@@ -92,8 +94,7 @@ def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path
     stems = [soundfile.read(tmp_path / "mixture" / "clean" / f"00000.{name}.wav")[0] for name in names]
     noisy = soundfile.read(tmp_path / "mixture" / "noisy" / "00000.wav")[0]
     assert np.abs(stems[0] + stems[1] - noisy).max() < 3 / 32768
-    mel = {"sample_rate": RATE, "n_fft": 512, "hop_length": 128, "n_mels": 40}
-    write_set(dataset(corpus, "features", audio={"mel": mel}), tmp_path / "features", range(1))
+    write_set(dataset(corpus, "features", audio={"mel": MEL}), tmp_path / "features", range(1))
     assert np.load(tmp_path / "features" / "noisy" / "00000.npy").shape == (40, 187)
     write_set(dataset(corpus, "enrolment"), tmp_path / "enrolment", range(1))
     assert soundfile.info(str(tmp_path / "enrolment" / "enrolment" / "00000.wav")).frames == 5 * RATE
@@ -129,8 +130,9 @@ def test_what_exceeds_full_scale_is_kept(
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_folder_that_cannot_be_written(corpus: Path, tmp_path: Path, workers: int) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"^cannot make"):
-        write_set(dataset(corpus), tmp_path / "file", range(2), workers)
+    for mixed in (dataset(corpus), dataset(corpus, "features", audio={"mel": MEL})):
+        with pytest.raises(InputError, match=r"^cannot make"):
+            write_set(mixed, tmp_path / "file", range(2), workers)
 
 
 def test_examples_end(corpus: Path) -> None:
