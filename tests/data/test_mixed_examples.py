@@ -25,6 +25,9 @@ from audiotool.data.rooms import Response, Rooms, early_taps
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
 from audiotool.errors import RecipeError
 
+AUGMENTATIONS = ("speed", "formant", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
+NEVER: dict[str, object] = {f"{name}_probability": 0 for name in AUGMENTATIONS}
+
 
 def db(x: torch.Tensor) -> float:
     return decibels(active_rms(x.reshape(-1).numpy(), RATE))
@@ -161,10 +164,7 @@ def test_seeds_and_splits_differ(corpus: Path) -> None:
 
 def test_every_augmentation_at_once_is_finite_and_in_range() -> None:
     # Real speech, noises and rooms; everything that can happen does.
-    always = {
-        f"{name}_probability": 1.0
-        for name in ("speed", "formant", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
-    }
+    always = dict.fromkeys(NEVER, 1.0)
     mixing = {"reverberation_probability": 1, "noises": [1, 3], "synthetic": {"probability": 0.4}}
     mixed = dataset(BUNDLED, split="train", augmentation=always, mixing=mixing, rir=[BUNDLED])
     for index in range(20):
@@ -175,28 +175,25 @@ def test_every_augmentation_at_once_is_finite_and_in_range() -> None:
 
 
 def test_band_limit_is_on_input_and_target_alike(corpus: Path) -> None:
-    augmentation = {
-        "band_limit_probability": 1,
-        "low_pass_hz": [3000, 3100],
-        "speed_probability": 0,
-        "equalisation_probability": 0,
-        "clipping_probability": 0,
-        "codec_probability": 0,
-        "packet_loss_probability": 0,
-    }
+    augmentation = NEVER | {"band_limit_probability": 1, "low_pass_hz": [3000, 3100]}
     example = dataset(corpus, split="train", augmentation=augmentation, mixing=plain(snr_db=(0, 0)))[0]
     for key in ("input", "target"):
         power = torch.fft.rfft(example[key][0]).abs().square()
         assert power[int(6000 / RATE * 24000) :].mean() < 1e-4 * power.mean()
 
 
+def manifest_of_room(folder: Path, taps: np.ndarray) -> Path:
+    """Write one room response, for validation, and a manifest of it."""
+    soundfile.write(folder / "room.wav", taps, RATE, subtype="FLOAT")
+    write_manifest(folder / "rooms.csv", [Entry(folder / "room.wav", "rir", split="valid")])
+    return folder / "rooms.csv"
+
+
 def test_reverberant_targets_are_aligned_with_their_input(tmp_path: Path, corpus: Path) -> None:
     # A room of a direct sound at sample 30 and one late echo: early target = dry speech, undelayed.
     taps = np.zeros(4000, np.float32)
     taps[30], taps[3000] = 0.5, 0.25
-    soundfile.write(tmp_path / "room.wav", taps, RATE, subtype="FLOAT")
-    rooms = tmp_path / "rooms.csv"
-    write_manifest(rooms, [Entry(tmp_path / "room.wav", "rir", split="valid")])
+    rooms = manifest_of_room(tmp_path, taps)
     mixing = plain(snr_db=(60, 60), reverberation_probability=1)
     example = dataset(corpus, evaluation=mixing, rir=[rooms])[0]
     reverberant, early = example["input"][0], example["target"][0]
@@ -485,10 +482,8 @@ def test_a_level_jump_takes_everything_along(corpus: Path) -> None:
 def test_noise_may_be_reverberant(corpus: Path, tmp_path: Path) -> None:
     response = np.zeros(8000, np.float32)
     response[[0, 4000]] = 1.0, 0.9
-    soundfile.write(tmp_path / "echo.wav", response, RATE, subtype="FLOAT")
-    write_manifest(tmp_path / "rooms.csv", [Entry(tmp_path / "echo.wav", "rir", split="valid")])
     mixing = plain(noise_reverberation_probability=1, noise_only_probability=1)
-    noise = dataset(corpus, rir=[tmp_path / "rooms.csv"], evaluation=mixing)[0]["input"][0]
+    noise = dataset(corpus, rir=[manifest_of_room(tmp_path, response)], evaluation=mixing)[0]["input"][0]
     dry = dataset(corpus, evaluation=plain(noise_only_probability=1))[0]["input"][0]
     echo = [float(torch.dot(x[4000:], x[:-4000]) / torch.dot(x, x)) for x in (noise, dry)]
     assert echo[0] > 0.3
@@ -498,12 +493,10 @@ def test_noise_may_be_reverberant(corpus: Path, tmp_path: Path) -> None:
 def test_noise_reaches_no_further_than_a_dull_recording(corpus: Path) -> None:
     def top(index: int, **augmentation: object) -> float:
         """Power above 5 kHz over all power, of the noisy recording."""
-        mixed = dataset(dull, split="train", mixing=plain(snr_db=(0, 0)), augmentation=never | augmentation)
+        mixed = dataset(dull, split="train", mixing=plain(snr_db=(0, 0)), augmentation=NEVER | augmentation)
         power = np.square(np.abs(np.fft.rfft(mixed[index]["input"].numpy()[0])))
         return float(power[len(power) * 5 // 8 :].sum() / power.sum())
 
-    names = ("speed", "equalisation", "band_limit", "clipping", "codec", "packet_loss")
-    never: dict[str, object] = {f"{name}_probability": 0 for name in names}
     entries = [replace(e, bandwidth_hz=4000.0) for e in read_manifest(corpus)]
     dull = corpus.with_name("dull.csv")
     write_manifest(dull, entries)

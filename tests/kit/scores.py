@@ -1,4 +1,4 @@
-"""What tests of scores share: recordings in files, noisy copies of them, the row of a pair."""
+"""What tests of scores share: recordings in files, noisy copies of them, pairs and their scores."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from audiotool.metrics.base import METRICS, Pair
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.rows import Row
 from audiotool.metrics.score_files import score_stems
+from kit.audio import speech_like
 
 RATE = 16000
 FAST = ["stoi", "si_sdr"]
@@ -30,3 +32,14 @@ def score_pair(files: FilePair, metrics: list[str]) -> Row:
 def noisy(clean: np.ndarray, amount: float = 0.05) -> np.ndarray:
     """Return a waveform in white noise of this RMS level."""
     return clean + amount * np.random.default_rng(0).standard_normal(clean.shape).astype(np.float32)
+
+
+def noisy_pair(seconds: float = 3.0, sample_rate: int = RATE, noise: float = 0.05) -> Pair:
+    """Return synthetic speech, and itself in white noise of this RMS level."""
+    clean = speech_like(seconds, sample_rate)[0].astype(np.float64)
+    return Pair(clean, clean + noise * np.random.default_rng(1).standard_normal(len(clean)), sample_rate)
+
+
+def measure(name: str, pair: Pair) -> float:
+    """Return the number that a metric has of a pair."""
+    return METRICS.get(name)().measure(pair)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from kit.audio import speech_like
+from kit.scores import noisy_pair
 
 from audiotool.metrics import composite
 from audiotool.metrics.base import METRICS, Pair, Unscorable
@@ -16,18 +17,15 @@ PYSEPM = {
     16000: {"llr": 0.7756708868740625, "wss": 15.580243092821753, "seg_snr": 2.5051183835026256},
     8000: {"llr": 0.6016575018143088, "wss": 19.240300347310786, "seg_snr": 2.5592313514218987},
 }
-"""Scores of pysepm-evo 0.1.1 for `pair`."""
-
-
-def pair(sample_rate: int = 16000, noise: float = 0.05) -> Pair:
-    clean = speech_like(3.0, sample_rate)[0].astype(np.float64)
-    return Pair(clean, clean + noise * np.random.default_rng(1).standard_normal(len(clean)), sample_rate)
+"""Scores of pysepm-evo 0.1.1 for `noisy_pair`."""
 
 
 @pytest.mark.parametrize("sample_rate", list(PYSEPM))
 def test_parts_are_those_of_another_implementation(sample_rate: int) -> None:
     for name, expected in PYSEPM[sample_rate].items():
-        assert pair(sample_rate).measured(METRICS.get(name)) == pytest.approx(expected, rel=1e-9)
+        assert noisy_pair(sample_rate=sample_rate).measured(METRICS.get(name)) == pytest.approx(
+            expected, rel=1e-9
+        )
 
 
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,7 +34,7 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_composites_are_the_published_sums() -> None:
-    p = pair()
+    p = noisy_pair()
     llr, wss, snr = (p.measured(METRICS.get(name)) for name in ("llr", "wss", "seg_snr"))
     pesq = p.measured(METRICS.get("pesq"))
     assert p.measured(METRICS.get("csig")) == pytest.approx(3.093 - 1.029 * llr + 0.603 * pesq - 0.009 * wss)
@@ -45,7 +43,7 @@ def test_composites_are_the_published_sums() -> None:
 
 
 def test_equal_signals_score_best_and_bad_ones_stay_on_the_scale() -> None:
-    clean = pair().reference
+    clean = noisy_pair().reference
     same = score(clean, clean, 16000, ["llr", "wss", "seg_snr", "csig", "cbak", "covl"])
     assert same["llr"].value == pytest.approx(0, abs=1e-6)
     assert same["wss"].value == pytest.approx(0, abs=1e-6)
@@ -64,13 +62,13 @@ def test_composites_share_one_pesq(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(self, measured)
 
     monkeypatch.setattr(Pesq, "measure", counted)
-    p = pair()
+    p = noisy_pair()
     score(p.reference, p.estimate, 16000, ["pesq", "csig", "cbak", "covl"])
     assert len(calls) == 1
 
 
 def test_digital_silence_inside_costs_nothing() -> None:
-    p = pair()
+    p = noisy_pair()
     p.reference[16000:24000] = 0
     found = score(p.reference, p.estimate, 16000, ["llr", "wss", "seg_snr"])
     assert all(value.value is not None for value in found.values())
@@ -93,7 +91,7 @@ def test_interference_and_artefacts_of_known_size() -> None:
 
 
 def test_powers_of_interference_and_artefacts_add_up_to_those_of_distortion() -> None:
-    p = pair()
+    p = noisy_pair()
     other = speech_like(3.0, 16000, seed=4)[0].astype(np.float64) ** 3
     mixed = Pair(p.reference, p.estimate + 0.3 * other, 16000, interferers=(other,))
     sir, sar = mixed.measured(METRICS.get("si_sir")), mixed.measured(METRICS.get("si_sar"))
@@ -102,7 +100,7 @@ def test_powers_of_interference_and_artefacts_add_up_to_those_of_distortion() ->
 
 
 def test_interference_that_is_not_known_or_not_there() -> None:
-    p = pair()
+    p = noisy_pair()
     for name in ("si_sir", "si_sar"):
         with pytest.raises(Unscorable, match="the other sources are not known"):
             METRICS.get(name)().measure(p)

@@ -8,7 +8,7 @@ import numpy as np
 import pystoi
 import pytest
 import torch
-from kit.audio import speech_like
+from kit.scores import RATE, measure, noisy_pair
 from torchmetrics.functional.audio import (
     scale_invariant_signal_distortion_ratio,
     signal_distortion_ratio,
@@ -20,27 +20,16 @@ from audiotool.metrics.base import METRICS, Pair, Unscorable, equal_parts, is_si
 from audiotool.metrics.sdr import LIMIT_DB, best_assignment, best_permutation, si_sdr
 from audiotool.tasks.base import TASKS
 
-RATE = 16000
-
-
-def pair(seconds: float = 3.0, sample_rate: int = RATE, noise: float = 0.05) -> Pair:
-    clean = speech_like(seconds, sample_rate)[0].astype(np.float64)
-    return Pair(clean, clean + noise * np.random.default_rng(1).standard_normal(len(clean)), sample_rate)
-
-
-def measure(name: str, measured: Pair) -> float:
-    return METRICS.get(name)().measure(measured)
-
 
 def test_stoi_is_pystois() -> None:
-    p = pair()
+    p = noisy_pair()
     assert measure("stoi", p) == pytest.approx(pystoi.stoi(p.reference, p.estimate, RATE))
     assert measure("estoi", p) == pytest.approx(pystoi.stoi(p.reference, p.estimate, RATE, extended=True))
 
 
 def test_stoi_of_a_long_recording_is_the_mean_of_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audiotool.metrics.stoi.WINDOW_S", 2)
-    p = pair(4.0)
+    p = noisy_pair(4.0)
     half = 2 * RATE
     parts = [
         pystoi.stoi(p.reference[s], p.estimate[s], RATE) for s in (slice(0, half), slice(half, 2 * half))
@@ -53,19 +42,19 @@ def test_stoi_of_a_long_recording_is_the_mean_of_windows(monkeypatch: pytest.Mon
 @pytest.mark.parametrize("name", ["stoi", "estoi"])
 def test_stoi_without_enough_sound(name: str) -> None:
     with pytest.raises(Unscorable, match="shorter than STOI"):
-        measure(name, pair(0.3))
+        measure(name, noisy_pair(0.3))
     with pytest.raises(Unscorable, match="the reference is silent"):
         measure(name, Pair(np.zeros(RATE), np.ones(RATE), RATE))
     with pytest.raises(Unscorable, match="a single sample is compared"):
         measure(name, Pair(np.ones(1), np.ones(1), RATE))
-    mostly_silent = pair(2.0)
+    mostly_silent = noisy_pair(2.0)
     mostly_silent.reference[1000:] = 0
     with pytest.raises(Unscorable, match="less than"):
         measure(name, mostly_silent)
 
 
 def test_ratios_are_torchmetrics() -> None:
-    p = pair()
+    p = noisy_pair()
     estimate, reference = torch.from_numpy(p.estimate), torch.from_numpy(p.reference)
     expected = scale_invariant_signal_distortion_ratio(estimate, reference, zero_mean=True)
     assert measure("si_sdr", p) == pytest.approx(float(expected), abs=1e-6)
@@ -74,7 +63,7 @@ def test_ratios_are_torchmetrics() -> None:
 
 
 def test_invariances_of_the_ratios() -> None:
-    p = pair()
+    p = noisy_pair()
     louder = Pair(p.reference, 3 * p.estimate + 0.1, RATE)
     assert measure("si_sdr", louder) == pytest.approx(measure("si_sdr", p), abs=1e-9)
     assert measure("snr", louder) < measure("snr", p) - 5
@@ -85,7 +74,7 @@ def test_invariances_of_the_ratios() -> None:
 
 
 def test_ratios_are_finite_at_their_ends() -> None:
-    p = pair()
+    p = noisy_pair()
     same = Pair(p.reference, p.reference, RATE)
     assert measure("si_sdr", same) == measure("snr", same) == LIMIT_DB
     assert measure("sdr", same) <= LIMIT_DB
@@ -145,7 +134,7 @@ def test_the_best_assignment_takes_what_has_no_ratio_last() -> None:
 
 def test_log_spectral_distance_of_a_gain() -> None:
     """A gain of 10 is 2 in log10 power at every bin."""
-    p = pair(noise=0.0)
+    p = noisy_pair(noise=0.0)
     noise = np.random.default_rng(0).standard_normal(RATE)
     assert measure("lsd", Pair(noise, 10 * noise, RATE)) == pytest.approx(2.0, abs=1e-3)
     assert measure("lsd_high", Pair(noise, 10 * noise, RATE)) == pytest.approx(2.0, abs=1e-3)
@@ -179,7 +168,7 @@ def test_multi_resolution_distance_of_a_gain() -> None:
 
 
 def test_spectral_metrics_do_not_depend_on_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    p = pair(1.0)
+    p = noisy_pair(1.0)
     names = ("lsd", "lsd_high", "mel_l1", "mrstft")
     whole = {name: measure(name, p) for name in names}
     monkeypatch.setattr("audiotool.metrics.base.BLOCK", 777)
@@ -219,7 +208,7 @@ def test_pitch_needs_a_voice() -> None:
 
 
 def test_other_rates_are_resampled_once() -> None:
-    p = pair(1.0, 44100)
+    p = noisy_pair(1.0, 44100)
     assert p.at(16000) is p.at(16000)
     assert len(p.at(16000).reference) == pytest.approx(16000, abs=1)
     assert p.at(44100).reference is p.reference

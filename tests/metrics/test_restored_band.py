@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from kit.scores import RATE, measure
 
-from audiotool.metrics.base import METRICS, Pair, Unscorable, metric_names
+from audiotool.metrics.base import Pair, Unscorable, metric_names
 
-RATE, EDGE = 16000, 4000.0
-
-
-def measure(name: str, pair: Pair) -> float:
-    return METRICS.get(name)().measure(pair)
+EDGE = 4000.0
 
 
 def speech(seed: int = 0, upper: float = 1.0) -> np.ndarray:
