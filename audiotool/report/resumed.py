@@ -83,9 +83,8 @@ class FormerReport:
             changed = [os.stat(place).st_mtime_ns for place in places[1:] if not is_url(place)]
         except (OSError, ValueError):
             return None
-        return (
-            found if all(time <= self._written or time == _time_of(places[0]) for time in changed) else None
-        )
+        is_described = all(time <= self._written or time == _time_of(places[0]) for time in changed)
+        return found if is_described else None
 
 
 def _time_of(source: str) -> int | None:
