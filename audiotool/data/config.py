@@ -317,7 +317,7 @@ class DataConfig(Section):
         """
         root = (_first(Path(self.root), folder) or Path(self.root).resolve()) if self.root else None
         found: dict[str, Any] = {"root": root, "cache": cache_folder(self)}
-        for key in ("speech", "noise", "rir", "pairs"):
+        for key in get_args(Kind):
             found[key] = [self._find(path, key, i, root, folder) for i, path in enumerate(getattr(self, key))]
         return self.model_copy(update=found)
 
@@ -327,7 +327,7 @@ class DataConfig(Section):
         Args:
             located: result of `located`.
         """
-        keys = ["speech", "noise", "rir", "pairs"] if self.root is None else ["root"]
+        keys = list(get_args(Kind)) if self.root is None else ["root"]
         if self.cache is not None:
             keys.append("cache")
         return self.model_copy(update={key: getattr(located, key) for key in keys})

@@ -32,7 +32,8 @@ def active_rms(waveform: Samples, sample_rate: int) -> float:
     audible = energy[energy > SILENCE]
     if not len(audible):
         return 0.0
-    loud = np.partition(audible, int(0.95 * (len(audible) - 1)))[int(0.95 * (len(audible) - 1))]
+    place = int(0.95 * (len(audible) - 1))
+    loud = np.partition(audible, place)[place]
     return float(np.sqrt(np.mean(audible[audible > loud * 10 ** (-ACTIVE_DB / 10)])))
 
 

@@ -52,14 +52,11 @@ class Enrolment(Example):
         enrolled = mixer.speech(rng, length, group=speaker, speed=speed, avoid_files=track.files)
         (sample,), _ = mixer.set_level(rng, enrolled.samples)
         reverberant, target, room = mixer.in_room(rng, track.samples)
-        absent = chance(rng, mixer.mixing.noise_only_probability)
-        speaking = [] if absent else [track]
         level = active_rms(reverberant, self.audio.sample_rate)
+        voices, speaking = reverberant, [track]
+        absent = chance(rng, mixer.mixing.noise_only_probability)
         if absent:
-            target = np.zeros_like(target)
-            voices = np.zeros_like(reverberant)
-        else:
-            voices = reverberant
+            voices, target, speaking = np.zeros_like(voices), np.zeros_like(target), []
         if absent or chance(rng, config.competitor_probability):
             competitor = mixer.speech(rng, frames, avoid=[speaker])
             competing = mixer.in_room(rng, competitor.samples)[0]
