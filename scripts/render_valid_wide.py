@@ -64,8 +64,7 @@ def main() -> None:
     material = [
         entry
         for kind in ("speech", "noise")
-        for path in getattr(options, kind)
-        for entry in read_for(kind, path)
+        for entry in read_for(kind, getattr(options, kind))
         if entry.split == "valid"
     ]
     hiss = EvaluationSyntheticConfig(probability=options.hiss, kinds=["coloured"])

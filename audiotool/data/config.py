@@ -247,10 +247,10 @@ class ArrayConfig(Section):
 class DataConfig(Section):
     """Everything a recipe says about its data, key `data`.
 
-    `speech`, `noise` and `rir` name manifests (CSV) or folders; a folder is scanned, and split by speaker or
-    file. `pairs` names manifests, because a folder does not say which files are targets. One manifest may
-    serve several keys: rows are chosen by their `kind`. Paths are looked up in `root` when it is given, else
-    beside the recipe, else in the current folder.
+    `speech`, `noise` and `rir` name manifests (CSV) or folders; the folders of a key are scanned, and split
+    together by speaker or file. `pairs` names manifests, because a folder does not say which files are
+    targets. One manifest may serve several keys: rows are chosen by their `kind`. Paths are looked up in
+    `root` when it is given, else beside the recipe, else in the current folder.
     """
 
     root: Path | None = Field(

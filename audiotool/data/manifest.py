@@ -26,7 +26,7 @@ from typing import Any
 from audiotool.atomic import write_text
 from audiotool.csv_documents import csv_text, decoded, separator_of
 from audiotool.data.entry import Entry
-from audiotool.data.scan import scan
+from audiotool.data.scan import assign_splits, scan
 from audiotool.errors import InputError
 from audiotool.paths import path_from
 from audiotool.text import csv_cell, from_csv_cell
@@ -174,14 +174,27 @@ def _entry(row: dict[str, str], manifest: Path, folder: Path, line: int, kind: s
     )
 
 
-def read_for(use: str, path: Path | str) -> list[Entry]:
-    """Read the rows of a manifest or folder that a recipe's `data.speech`, `noise`, `rir` or `pairs` uses.
+def read_all(paths: Sequence[Path | str], kind: str = "speech") -> list[Entry]:
+    """Read several manifests and folders, in order.
+
+    The folders are divided into splits as one folder of all their files is: a speaker has one split.
+
+    Raises:
+        InputError: as `read_manifest`.
+    """
+    rows = [(entry, Path(path).is_dir()) for path in paths for entry in read_manifest(path, kind)]
+    divided = iter(assign_splits([entry for entry, is_scanned in rows if is_scanned], "auto"))
+    return [next(divided) if is_scanned else entry for entry, is_scanned in rows]
+
+
+def read_for(use: str, paths: Sequence[Path | str]) -> list[Entry]:
+    """Read the rows of manifests and folders that a recipe's `data.speech`, `noise`, `rir` or `pairs` uses.
 
     Raises:
         InputError: as `read_manifest`.
     """
     kinds = KINDS[use]
-    return [entry for entry in read_manifest(path, kinds[0]) if entry.kind in kinds]
+    return [entry for entry in read_all(paths, kinds[0]) if entry.kind in kinds]
 
 
 def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
@@ -228,8 +241,7 @@ def sources(
     drawn = {
         (entry.path, entry.source, entry.licence): entry.seconds
         for use, paths in manifests.items()
-        for path in paths
-        for entry in read_for(use, path)
+        for entry in read_for(use, paths)
         if not entry.matches(exclude) and (not splits or entry.split in splits)
     }
     seconds: dict[tuple[str, str], float] = defaultdict(float)

@@ -15,7 +15,7 @@ import numpy as np
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples, Targets
 from audiotool.data.config import SCAN_PAIRS, AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import KINDS, read_for, read_manifest
+from audiotool.data.manifest import KINDS, read_all, read_for
 from audiotool.data.pairs import PAIR_TOLERANCE_SECONDS
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import DIVISIBLE_SPEAKERS
@@ -229,7 +229,7 @@ def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_r
                 f"data.{kind} is empty: name a manifest (`audiotool data scan` makes one) or a folder"
             )
         return []
-    rows = [entry for path in manifests for entry in read_manifest(path, KINDS[kind][0])]
+    rows = read_all(manifests, KINDS[kind][0])
     of_kind = [e for e in rows if e.kind in KINDS[kind]]
     splits = data.splits.get(split, [split])
     of_split = [e for e in of_kind if e.split in splits]
@@ -260,22 +260,23 @@ def split_warnings(data: DataConfig) -> list[str]:
 
     The targets of pairs are recordings too. Manifests of all kinds are looked at together: speech for mixing
     may be the target of a pair. Noises and rooms have classes, which belong into every split, and
-    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide, and folders it
-    has divided itself.
+    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide. Folders alone
+    are not looked at: `read_all` divides those of one key together.
 
     Args:
         data: located, see `DataConfig.located`.
     Raises:
         InputError: a manifest cannot be read.
     """
+    if all(path.is_dir() for kind in get_args(Kind) for path in getattr(data, kind)):
+        return []
     # A value that the recipe itself gives to two splits counts for the first.
     split_of = {v: split for split in get_args(Split)[::-1] for v in data.splits.get(split, [split])}
     found = []
     files: list[tuple[str, Kind, Split]] = []
     speakers: list[tuple[str, Kind, Split]] = []
     for kind in get_args(Kind):
-        paths = [path for path in getattr(data, kind) if not path.is_dir()]
-        rows = [e for path in paths for e in read_for(kind, path) if not e.matches(data.exclude)]
+        rows = [e for e in read_for(kind, getattr(data, kind)) if not e.matches(data.exclude)]
         unused = Counter(e.split for e in rows if e.split not in split_of)
         found += [
             f"data.{kind}: {count} of {len(rows)} rows have the split '{value}', which data.splits does not"

@@ -6,7 +6,7 @@ import csv
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -15,10 +15,10 @@ from kit.tones import BUNDLED, RATE, data_config, dataset, tone
 from pydantic import ValidationError
 
 from audiotool.data import sources
-from audiotool.data.config import AudioConfig, DataConfig, Section
+from audiotool.data.config import AudioConfig, DataConfig, Section, Split
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import read_manifest, write_manifest
-from audiotool.data.material import split_warnings
+from audiotool.data.manifest import read_all, read_manifest, write_manifest
+from audiotool.data.material import select, split_warnings
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import assign_splits, by_pattern, scan, uneven_splits
 from audiotool.discovery import is_subclass
@@ -240,6 +240,36 @@ def test_a_folder_serves_as_a_manifest(tmp_path: Path) -> None:
             soundfile.write(path, tone(100 + 20 * n, 2.0), RATE)
     example = dataset(tmp_path / "speech", split="train", noise=[tmp_path / "noise"])[0]
     assert example["input"].abs().max() > 0
+
+
+@pytest.fixture
+def two_days(tmp_path: Path) -> list[Path]:
+    """Two folders of the same six speakers, who read more on the second day."""
+    days = [tmp_path / "day1", tmp_path / "day2"]
+    for day, seconds in zip(days, (1.0, 2.0), strict=True):
+        for speaker in range(6):
+            path = day / f"speaker{speaker}" / f"{seconds}.wav"
+            path.parent.mkdir(parents=True)
+            soundfile.write(path, tone(100 + 20 * speaker, seconds), RATE)
+    return days
+
+
+def test_a_speaker_in_two_folders_is_in_one_split(two_days: list[Path]) -> None:
+    data = DataConfig(speech=two_days)
+    splits = [{e.group for e in select(data, "speech", split, True)} for split in get_args(Split)]
+    assert all(splits)
+    assert set.union(*splits) == {f"speaker{n}" for n in range(6)}
+    assert sum(map(len, splits)) == 6
+    together = {e.path: e.split for e in scan(two_days[0].parent).entries}
+    assert together == {e.path: e.split for e in read_all(two_days)}
+    assert not split_warnings(data)
+
+
+def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days: list[Path]) -> None:
+    manifest = two_days[0].parent / "day1.csv"
+    write_manifest(manifest, scan(two_days[0], split="train").entries)
+    (said,) = split_warnings(DataConfig(speech=[manifest, two_days[1]]))
+    assert said.startswith("data.speech: 2 of 6 speakers are in several splits, such as speaker")
 
 
 def test_paths_are_looked_up_beside_the_recipe_then_here(
