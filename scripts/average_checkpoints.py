@@ -16,24 +16,27 @@ The others may lack them, and may differ in their settings.
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
+from audiotool.training.history import joined_sources
 
 
 def part(text: str) -> tuple[float, str]:
     """SHARE:CHECKPOINT -> the two."""
     share, _, name = text.partition(":")
     try:
-        if name and float(share) > 0:
+        if name and 0 < float(share) < math.inf:
             return float(share), name
     except ValueError:
         pass
-    raise argparse.ArgumentTypeError(f"'{text}' is not SHARE:CHECKPOINT with a share above 0")
+    raise argparse.ArgumentTypeError(f"'{text}' is not SHARE:CHECKPOINT with a finite share above 0")
 
 
 def average(weights: list[dict[str, torch.Tensor]], shares: list[float]) -> dict[str, torch.Tensor]:
@@ -71,7 +74,7 @@ def main() -> None:
     if len({metadata.licence for metadata in described}) > 1:
         sys.exit("the checkpoints have different licences")
     metadata = described[0]
-    metadata.sources += [s for other in described for s in other.sources if s not in metadata.sources]
+    metadata.sources = joined_sources(*(other.sources for other in described))
     metadata.metrics, metadata.commands = {}, []
     metadata.training["averaged"] = [
         {"checkpoint": path.stem, "share": share} for path, share in zip(paths, shares, strict=True)
@@ -81,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

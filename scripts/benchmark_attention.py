@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import torch
+from plain_errors import run_script
 
 from audiotool.models.layers.attention import KINDS, SelfAttention
 
@@ -87,4 +88,4 @@ def read_status(key: str) -> int | None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

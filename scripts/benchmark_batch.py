@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import soundfile
 from bars import at_least, at_most
+from plain_errors import run_script
 
 from audiotool.batch import pool
 from audiotool.batch.plan import Layout, make_plan
@@ -230,4 +231,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import torch
+from plain_errors import run_script
 from torch import Tensor, nn
 
 from audiotool.models.layers import logistic_mixture, noise
@@ -142,4 +143,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from plain_errors import run_script
 
 from audiotool.batch.listing import read_list
 from audiotool.batch.plan import Layout, make_plan
@@ -121,4 +122,4 @@ def two_nodes() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -12,6 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
+from plain_errors import run_script
 from torch.utils.data import DataLoader
 
 from audiotool.data.config import AudioConfig, DataConfig
@@ -62,4 +63,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

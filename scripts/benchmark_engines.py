@@ -15,6 +15,7 @@ import time
 import numpy as np
 import torch
 from bars import at_least, at_most
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.engines.base import Engine
@@ -80,4 +81,4 @@ def ratio(found: dict[str, float]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from plain_errors import run_script
 from torch import Tensor, nn
 
 from audiotool.models.layers.recurrent import GRU
@@ -67,4 +68,4 @@ def fastest(runs: list[Callable[[], None]], repeats: int) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from plain_errors import run_script
 
 from audiotool import named_checkpoints
 from audiotool.engines.card import Card
@@ -140,4 +141,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from plain_errors import run_script
 
 import audiotool
 from audiotool.named_checkpoints import default_for
@@ -151,4 +152,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import argparse
 import time
 
 import torch
+from plain_errors import run_script
 from torch import Tensor
 
 from audiotool import recipe
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

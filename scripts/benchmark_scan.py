@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from plain_errors import run_script
 from torch import Tensor
 
 from audiotool.models.layers.selective_scan import selective_scan
@@ -102,4 +103,4 @@ def measure(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from plain_errors import run_script
 
 DEMO = Path(__file__).parents[1] / "tests" / "data" / "audio" / "demo" / "noisy.flac"
 SECONDS = 5
@@ -143,4 +144,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

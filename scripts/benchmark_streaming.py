@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 import soxr
 import torch
+from plain_errors import run_script
 
 import audiotool
 from audiotool.streaming.resample import StreamingResampler
@@ -111,4 +112,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ import resource
 import time
 
 import numpy as np
+from plain_errors import run_script
 
 import audiotool
 
@@ -79,4 +80,4 @@ def percentiles(times: list[float]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from plain_errors import run_script
 from torch import Tensor
 
 from audiotool.audio.mono import to_mono
@@ -118,4 +119,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

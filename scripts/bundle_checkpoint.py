@@ -18,9 +18,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from plain_errors import run_script
 from safetensors.torch import load_file
 from torch import Tensor
-from update_manifest import main as update_manifest
+from update_manifest import update
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.modelcard import measure
@@ -42,10 +43,12 @@ def commands(
 
 
 def rendered(line: str, data: Path, folder: Path) -> Path:
-    """The test set that the command renders of the data."""
+    """The test set that the command renders of the data; where it fails, it has said why."""
     places = {"TEST": f"{folder}/test", "DATA": str(data.resolve())}
     _, *words = (re.sub("TEST|DATA", lambda found: places[found[0]], word) for word in line.split())
-    subprocess.run([sys.executable, "-m", "audiotool", *words], check=True, stdout=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "audiotool", *words]
+    if code := subprocess.run(command, stdout=subprocess.DEVNULL).returncode:
+        sys.exit(code)
     return folder / "test"
 
 
@@ -93,25 +96,29 @@ def main() -> None:
     metadata.model["config"] |= parse_settings(arguments.set)
     if arguments.notes is not None:
         metadata.notes = arguments.notes
-    target = named_checkpoints.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
+    recipe = arguments.recipe or (metadata.recipe or {}).get("name")
+    if recipe is None:
+        parser.error(f"{arguments.checkpoint} names no recipe: give --recipe")
     tensors = {name: packed(t) for name, t in load_file(arguments.checkpoint).items()}
-    checkpoint.save(target, tensors, metadata)
-    for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end
-        target.with_suffix(suffix).unlink(missing_ok=True)
-    recipe = arguments.recipe or (metadata.recipe or {})["name"]
     numbers = (arguments.count, arguments.seed)
     metadata.commands = commands(
         arguments.name, metadata.task, recipe, *numbers, arguments.mix, arguments.options
     )
     metadata.metrics = {k: v for k, v in metadata.metrics.items() if not k.startswith("test, ")}
     with tempfile.TemporaryDirectory() as folder:
+        measured = Path(folder, f"{arguments.name}.safetensors")
+        checkpoint.save(measured, tensors, metadata)
         test = rendered(metadata.commands[0], arguments.data, Path(folder))
-        metadata.metrics |= measure(target, metadata.task, test, "test", arguments.options.split())
+        metadata.metrics |= measure(measured, metadata.task, test, "test", arguments.options.split())
+    # What was bundled is replaced when nothing is left that can fail for want of data.
+    target = named_checkpoints.bundled_root("checkpoints") / f"{arguments.name}.safetensors"
     checkpoint.save(target, tensors, metadata)
+    for suffix in (".onnx", ".json"):  # of other weights: a graph is made again at the end
+        target.with_suffix(suffix).unlink(missing_ok=True)
     for name, means in metadata.metrics.items():
         print(name, {metric: round(value, 3) for metric, value in means.items()})
-    update_manifest([arguments.name])
+    update([arguments.name])
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -10,10 +10,15 @@ tests of signals three quarters more time, and child processes are not counted a
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections import defaultdict
 from pathlib import Path
+
+from plain_errors import run_script
+
+from audiotool.errors import InputError
 
 FLOORS: dict[str, float] = {
     "": 52,
@@ -46,20 +51,27 @@ def by_package(report: Path) -> dict[str, float]:
 
     Args:
         report: that coverage wrote as JSON, with branches.
+    Raises:
+        InputError: it is no such report.
     """
     reached: dict[str, int] = defaultdict(int)
     there: dict[str, int] = defaultdict(int)
-    for name, file in json.loads(report.read_text(encoding="utf-8"))["files"].items():
-        _, *folders, _ = Path(name).parts
-        package, summary = folders[0] if folders else "", file["summary"]
-        reached[package] += summary["covered_lines"] + summary["covered_branches"]
-        there[package] += summary["num_statements"] + summary["num_branches"]
+    try:
+        for name, file in json.loads(report.read_text(encoding="utf-8"))["files"].items():
+            _, *folders, _ = Path(name).parts
+            package, summary = folders[0] if folders else "", file["summary"]
+            reached[package] += summary["covered_lines"] + summary["covered_branches"]
+            there[package] += summary["num_statements"] + summary["num_branches"]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputError(f"{report}: not a report of coverage in JSON, with branches: {error}") from error
     return {package: 100 * reached[package] / count for package, count in there.items() if count}
 
 
 def main() -> None:
     """Print every package; exit 1 when one is below its floor, or has none."""
-    found = by_package(Path(sys.argv[1]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("report", type=Path, help="JSON of coverage, with branches")
+    found = by_package(parser.parse_args().report)
     # A package that no test imports is missing from the report, a new one from the floors.
     low = {package for package in {*found, *FLOORS} if found.get(package, 0.0) < FLOORS.get(package, 101)}
     for package in sorted({*found, *FLOORS}):
@@ -70,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

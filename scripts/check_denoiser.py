@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from plain_errors import run_script
 
 import audiotool
 from audiotool.audio.reader import read
@@ -130,4 +131,4 @@ def decibels(waveform: NDArray[np.float32]) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from plain_errors import run_script
 
 from audiotool.importers.base import import_checkpoint
 
@@ -72,4 +73,4 @@ def error(y: np.ndarray, official: np.ndarray, folder: str) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

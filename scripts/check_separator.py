@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from check_denoiser import decibels
 from numpy.typing import NDArray
+from plain_errors import run_script
 
 import audiotool
 from audiotool.audio.reader import read
@@ -115,4 +116,4 @@ def mean_ratio(voices: Waveform, outputs: Waveform) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -59,6 +59,7 @@ import scipy.signal
 import soxr
 import torch
 from numpy.typing import NDArray
+from plain_errors import run_script
 
 import audiotool
 from audiotool import checkpoint, named_checkpoints
@@ -492,4 +493,4 @@ def _by_its_own() -> Callable[[int], None]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import torch
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.models.band_split_gru import BandSplitGRU
@@ -65,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

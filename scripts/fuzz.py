@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from plain_errors import run_script
 
 from audiotool.errors import AudiotoolError
 
@@ -411,4 +412,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -22,6 +22,7 @@ import urllib.request
 from collections import Counter
 
 import numpy as np
+from plain_errors import run_script
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
@@ -189,4 +190,4 @@ async def nonsense(options: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from plain_errors import run_script
 
 from audiotool.data.clips import Samples, read_audio
 from audiotool.data.manifest import read_manifest, write_manifest
@@ -89,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

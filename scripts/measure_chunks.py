@@ -12,10 +12,11 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import soundfile
 from numpy.typing import NDArray
+from plain_errors import run_script
 
 import audiotool
+from audiotool.audio.reader import read
 
 
 def sizes(x: NDArray[np.float32]) -> tuple[float, float]:
@@ -37,9 +38,9 @@ def main() -> None:
     )
     found = []
     for file in options.files:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-        expected = whole(samples.T, rate)
-        errors = [pipeline(samples.T, rate) - expected for pipeline in cut]
+        waveform, rate = read(file)
+        expected = whole(waveform, rate)
+        errors = [pipeline(waveform, rate) - expected for pipeline in cut]
         found.append([np.divide(sizes(error), sizes(expected)) for error in errors])
     relative: NDArray[np.float64] = np.array(found)
     middle, worst = np.median(relative, axis=0), relative.max(axis=0)
@@ -51,4 +52,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -11,9 +11,10 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-import soundfile
 import torch
+from plain_errors import run_script
 
+from audiotool.audio.reader import read
 from audiotool.checkpoint import load
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.models.base import measure_level
@@ -31,12 +32,13 @@ def main() -> None:
     options = parser.parse_args()
 
     model, _ = load(resolve(options.checkpoint))
-    samples, rate = soundfile.read(options.recording, dtype="float32", always_2d=True)
+    waveform, rate = read(options.recording)
     if rate != model.sample_rate:
         parser.error(f"the recording has {rate} Hz, the model works at {model.sample_rate} Hz")
-    if len(samples) < 2 * options.segment * rate:
-        parser.error(f"the recording lasts {len(samples) / rate:.1f} s: two segments at least (--segment)")
-    x = torch.from_numpy(samples.T.copy())[None, : model.channels]
+    length = waveform.shape[1] / rate
+    if length < 2 * options.segment:
+        parser.error(f"the recording lasts {length:.1f} s: two segments at least (--segment)")
+    x = torch.from_numpy(waveform)[None, : model.channels]
     conditions = {"level": measure_level(x)} if model.uses_level else {}
     whole = model.process(x, **conditions)
     streamer = make_streamer(
@@ -55,4 +57,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

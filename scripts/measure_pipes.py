@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from plain_errors import run_script
 
 import audiotool
 from audiotool.audio.raw import Raw
@@ -126,4 +127,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

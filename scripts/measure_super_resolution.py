@@ -24,6 +24,7 @@ import soxr
 import torch
 import torch.nn.functional as F
 from compare_peers import Waveform, mono
+from plain_errors import run_script
 from torch import Tensor
 
 from audiotool import checkpoint, named_checkpoints
@@ -218,4 +219,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 from benchmark_operators import feed, kernel_times, run, session
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.engines.card import Card
@@ -75,4 +76,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

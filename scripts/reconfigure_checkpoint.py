@@ -17,6 +17,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from plain_errors import run_script
+
 from audiotool import checkpoint, named_checkpoints
 from audiotool.yaml_documents import parse_settings
 
@@ -38,4 +40,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

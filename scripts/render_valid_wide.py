@@ -19,6 +19,8 @@ import hashlib
 import sys
 from pathlib import Path
 
+from plain_errors import run_script
+
 from audiotool.data.config import AudioConfig, DataConfig, EvaluationConfig, EvaluationSyntheticConfig
 from audiotool.data.dataset import make_dataset
 from audiotool.data.entry import Entry
@@ -83,4 +85,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import scipy.signal
 from compare_peers import Waveform, mono
+from plain_errors import run_script
 
 import audiotool
 from audiotool.metrics.pairing import pair_files
@@ -71,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

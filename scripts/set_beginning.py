@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.audio.reader import read
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -9,11 +9,15 @@ weights from the checkpoint: nothing is kept twice.
 
 from __future__ import annotations
 
-import sys
+import argparse
+from collections.abc import Sequence
 from pathlib import Path
+
+from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.atomic import write_text
+from audiotool.discovery import nearest
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import CheckpointError
 from audiotool.exporting.export import export
@@ -29,10 +33,20 @@ def has_graph(path: Path) -> bool:
         return False
 
 
-def main(names: list[str]) -> None:
-    """Write graphs, cards and the manifest, and say which."""
+def update(names: Sequence[str] = ()) -> None:
+    """Write graphs, cards and the manifest, and say which.
+
+    Args:
+        names: checkpoints whose graphs are written anew.
+    Raises:
+        CheckpointError: there is no such checkpoint; nothing has been written.
+    """
     root = named_checkpoints.bundled_root("checkpoints")
     paths = sorted(root.glob("*.safetensors"))
+    known = [path.stem for path in paths]
+    for name in names:
+        if name not in known:
+            raise CheckpointError(f"no checkpoint '{name}' in {root}{nearest(name, known)}")
     for path in paths:
         print(write_card(path))
         if path.stem in names or not has_graph(path):
@@ -49,5 +63,12 @@ def write_manifest(root: Path) -> Path:
     return manifest
 
 
+def main() -> None:
+    """Parse, update."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a checkpoint whose graph is written anew")
+    update(parser.parse_args().names)
+
+
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run_script(main)

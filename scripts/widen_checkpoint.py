@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import torch
+from plain_errors import run_script
 from torch import Tensor
 
 from audiotool import checkpoint, named_checkpoints
@@ -68,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from plain_errors import run_script
 
 from audiotool.engines.cost import count_macs
 from audiotool.exporting.graph_step import refusal
@@ -178,4 +179,4 @@ def _line(cells: list[str] | tuple[str, ...]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

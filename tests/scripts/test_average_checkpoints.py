@@ -64,13 +64,34 @@ def test_other_settings_are_refused(
     assert not output.exists()
 
 
-def test_a_part_without_a_share_is_explained(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("part", ["denoise-16k", "inf:denoise-16k", "nan:denoise-16k", "0:denoise-16k"])
+def test_a_part_without_a_finite_share_is_explained(
+    script: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    part: str,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["average", str(tmp_path / "mean.safetensors"), "denoise-16k"])
+    monkeypatch.setattr(sys, "argv", ["average", str(tmp_path / "mean.safetensors"), part])
     with pytest.raises(SystemExit):
         script.main()
-    assert "'denoise-16k' is not SHARE:CHECKPOINT" in capsys.readouterr().err
+    assert f"'{part}' is not SHARE:CHECKPOINT" in capsys.readouterr().err
+
+
+def test_a_source_of_two_parts_is_listed_once(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs on one set may know of other amounts of it."""
+    parts = [trained(tmp_path / f"{name}.safetensors", 1.0) for name in ("one", "other")]
+    for path, seconds in zip(parts, (60.0, 90.5), strict=True):
+        model, metadata = checkpoint.load(path)
+        metadata.sources[0]["seconds"] = seconds
+        checkpoint.save(path, model.state_dict(), metadata)
+    output = tmp_path / "mean.safetensors"
+    monkeypatch.setattr(sys, "argv", ["average", str(output), *(f"1:{path}" for path in parts)])
+    script.main()
+    found = {source["name"]: source.get("seconds") for source in checkpoint.read_metadata(output).sources}
+    assert found == {"common": 90.5, "one": None, "other": None}
 
 
 def test_excluded_tensors_are_those_of_the_first(

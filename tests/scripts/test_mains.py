@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +31,7 @@ from kit.patience import PATIENCE
 from safetensors.numpy import load_file
 
 from audiotool import checkpoint, extras, named_checkpoints
+from audiotool.errors import CheckpointError, InputError
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -108,6 +110,53 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         importlib.import_module(name).main()
     assert ended.value.code == 0
     assert f"usage: {name}.py" in capsys.readouterr().out
+
+
+NOWHERE = {
+    "average_checkpoints": ("out.safetensors", "1:nosuch"),
+    "benchmark_data": ("--speech", "nosuch.csv"),
+    "benchmark_precision": ("nosuch",),
+    "bundle_checkpoint": ("nosuch.safetensors", "--name", "x", "--data", "."),
+    "check_coverage": ("nosuch.json",),
+    "check_denoiser": ("nosuch",),
+    "check_separator": ("nosuch",),
+    "compare_peers": ("--test", "nosuch", "--peers", ""),
+    "deepen_checkpoint": ("out.safetensors", "nosuch"),
+    "measure_bandwidth": ("nosuch.csv", "-o", "out.csv"),
+    "measure_chunks": ("denoise-tiny-16k", "nosuch.wav"),
+    "measure_overlap_add": ("denoise-tiny-16k", "nosuch.wav"),
+    "measure_super_resolution": ("--test", "nosuch"),
+    "profile_graph": ("--checkpoint", "nosuch"),
+    "reconfigure_checkpoint": ("out.safetensors", "nosuch", "--set", "dim=8"),
+    "render_valid_wide": ("out", "--speech", "nosuch.csv", "--noise", "nosuch.csv", "--rir", "nosuch.csv"),
+    "score_upper_band": ("--test", "nosuch"),
+    "set_beginning": ("out.safetensors", "denoise-tiny-16k", "nosuch"),
+    "update_manifest": ("nosuch",),
+    "widen_checkpoint": ("out.safetensors", "nosuch"),
+}
+"""Scripts -> words that name a file, folder or checkpoint that does not exist."""
+
+
+@pytest.mark.parametrize("name", NOWHERE)
+def test_what_does_not_exist_is_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *NOWHERE[name]])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(str(ROOT / "scripts" / f"{name}.py"), run_name="__main__")
+    said = ended.value.code if isinstance(ended.value.code, str) else capsys.readouterr().err
+    assert "nosuch" in said.splitlines()[-1]
+    assert "\n" not in str(ended.value.code)
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_script_turns_errors_into_a_line() -> None:
+    for path in (ROOT / "scripts").glob("*.py"):
+        text = path.read_text("utf-8")
+        assert ("def main(" in text) == text.endswith('if __name__ == "__main__":\n    run_script(main)\n'), (
+            path
+        )
 
 
 def test_benchmark_attention(run: Callable[..., str]) -> None:
@@ -275,13 +324,45 @@ def test_bundle_checkpoint(
     assert bundle_checkpoint.commands("mine", "denoise", "denoise", 1, 0) == metadata.commands
 
 
+def test_bundled_files_stay_where_there_is_no_data(
+    run: Callable[..., str], denoiser: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda what: tmp_path)
+    for ending in ("safetensors", "onnx", "json", "md"):
+        (tmp_path / f"mine.{ending}").write_text(ending)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def without_data(words: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        assert words[3:5] == ["data", "mix"]
+        return subprocess.CompletedProcess(words, 2)
+
+    monkeypatch.setattr(subprocess, "run", without_data)
+    words = ("--name", "mine", "--data", tmp_path / "nosuch")
+    with pytest.raises(SystemExit) as ended:
+        run("bundle_checkpoint", denoiser, *words, "--recipe", "denoise")
+    assert ended.value.code == 2
+    with pytest.raises(SystemExit):
+        run("bundle_checkpoint", denoiser, *words)  # the checkpoint names no recipe
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_update_manifest_refuses_a_name_that_is_not_there(
+    run: Callable[..., str], tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda what: tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    with pytest.raises(CheckpointError, match=r"no checkpoint 'tiney' in .*'tiny'"):
+        run("update_manifest", "tiney")
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.safetensors"]
+
+
 def test_update_manifest_makes_nothing_again(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(named_checkpoints, "bundled_root", lambda what: tmp_path)
     (tmp_path / "tiny.safetensors").write_bytes(tiny_checkpoint.read_bytes())
     monkeypatch.setattr(update_manifest, "has_graph", lambda path: True)
-    update_manifest.main([])
+    update_manifest.update()
     assert "tiny.md" in capsys.readouterr().out
     assert (tmp_path / named_checkpoints.MANIFEST).read_text().split()[1] == "tiny.safetensors"
 
@@ -310,6 +391,10 @@ def test_check_coverage(run: Callable[..., str], tmp_path: Path, monkeypatch: py
             run("check_coverage", report)
         assert ended.value.code == code
     assert check_coverage.by_package(report) == {"": 100.0, "dsp": 50.0}
+    for text in ("no JSON", "[]", '{"files": {"audiotool/text.py": {}}}'):
+        report.write_text(text)
+        with pytest.raises(InputError, match=r"coverage\.json: not a report of coverage"):
+            run("check_coverage", report)
 
 
 def test_every_package_has_a_floor() -> None:
