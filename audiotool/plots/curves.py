@@ -17,7 +17,7 @@ Table = Sequence[Mapping[str, str]]
 
 PANEL = (3.6, 2.4)
 """Width and height of a panel in inches."""
-LEFT_OUT = ("step", "set", "skipped", "examples_per_second", "audio_seconds_per_second")
+LEFT_OUT = ("step", "set", "metric", "skipped", "examples_per_second", "audio_seconds_per_second")
 
 
 def plot_curves(training: Table, validation: Table) -> Figure:

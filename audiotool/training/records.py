@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 SET = "set"
 """Column of valid.csv that names the fixed set: values on different ones cannot be compared."""
 
+METRIC = "metric"
+"""Column of valid.csv that names the metric that chose the best checkpoint, or was to."""
+
 CURVES = "curves.png"
 """File name of the curves of both tables, which are drawn after each validation."""
 
@@ -139,13 +142,14 @@ class Records:
         self.training.add(step, values)
         self._scalars("train", step, values)
 
-    def validate(self, step: int, values: dict[str, float], fixed_set: str) -> None:
+    def validate(self, step: int, values: dict[str, float], fixed_set: str, metric: str) -> None:
         """Add a row to the validation curve.
 
         Args:
             fixed_set: name of the set on which the values were measured.
+            metric: name of the metric that chooses the best checkpoint.
         """
-        self.validation.add(step, values, {SET: fixed_set})
+        self.validation.add(step, values, {SET: fixed_set, METRIC: metric})
         self._scalars("valid", step, values)
         self.draw()
 

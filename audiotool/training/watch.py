@@ -22,7 +22,7 @@ from audiotool.data.dataset import make_dataset, render
 from audiotool.models.base import Model
 from audiotool.tasks.base import TASKS
 from audiotool.training.export import make_metadata, tensors_for_use
-from audiotool.training.records import SET, Listener, Records, table_row
+from audiotool.training.records import METRIC, SET, Listener, Records, table_row
 from audiotool.training.run import Run
 from audiotool.training.validation import UNSCORED, Pending, Validator
 
@@ -59,12 +59,11 @@ class Watch:
         if self.is_first:
             run.folder.write_recipe(run.kept_recipe)
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
-            others = len(self.records.validation.rows) - len(self._comparable())
-            if others and examples:
-                log.warning(
-                    "validation: the set has changed: its %d earlier validations choose no best checkpoint",
-                    others,
-                )
+            said = "validation: the %s has changed: its %d earlier validations choose no best checkpoint"
+            for what in (SET, METRIC) if examples else ():
+                others = len(self.records.validation.rows) - self._alike(what)
+                if others:
+                    log.warning(said, what, others)
 
     def _fixed_set(self) -> tuple[list[dict[str, Tensor]], str]:
         """Return the examples of all validations, rendered once, and the set's name in the table; none in
@@ -162,7 +161,7 @@ class Watch:
             self._warn(pending, by_loss=best is not None and best[1] == "loss")
             # The weights come first: a resumed run does not repeat validations that are in the table.
             self._export(pending, values, best is not None and best[0] == pending.step)
-            self.records.validate(pending.step, values, self._set)
+            self.records.validate(pending.step, values, self._set, self._selection()[0])
             self.listener.validated(pending.step, values)
 
     def _warn(self, pending: Pending, by_loss: bool) -> None:
@@ -209,11 +208,17 @@ class Watch:
         return self._best_of(self._comparable()) if self.is_first else None
 
     def _comparable(self) -> list[dict[str, str]]:
-        """Return the rows since the set has changed, of which the best was exported; rows of earlier versions
-        name no set. A run that validates no more has the set of its last validation."""
+        """Return the rows since the set or the metric has changed, of which the best was exported."""
+        rows = self.records.validation.rows
+        return rows[len(rows) - min(self._alike(SET), self._alike(METRIC)) :]
+
+    def _alike(self, column: str) -> int:
+        """Return the number of newest rows with this run's set or metric; rows of earlier versions name
+        none. A run that validates no more has the set of its last validation."""
         newest = self.records.validation.rows[::-1]
-        current = self._set or next((row[SET] for row in newest if row.get(SET)), "")
-        return list(takewhile(lambda row: row.get(SET) in (None, "", current), newest))[::-1]
+        current = self._set if column == SET else self._selection()[0]
+        current = current or next((row[column] for row in newest if row.get(column)), "")
+        return sum(1 for _ in takewhile(lambda row: row.get(column) in (None, "", current), newest))
 
     def _best_of(self, rows: Sequence[dict[str, str]]) -> tuple[int, str, float] | None:
         name, upwards = self._selection()

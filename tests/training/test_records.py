@@ -16,7 +16,7 @@ def test_curves_are_drawn_with_each_validation_and_at_the_end(tmp_path: Path) ->
     records = Records(RunFolder(tmp_path, "x"), 0, tensorboard=False)
     records.log(1, {"loss": 2.0})
     assert not (tmp_path / CURVES).exists()
-    records.validate(1, {"pesq": 1.5, "stoi": float("nan")}, "1e99")
+    records.validate(1, {"pesq": 1.5, "stoi": float("nan")}, "1e99", "pesq")
     first = (tmp_path / CURVES).read_bytes()
     assert first.startswith(b"\x89PNG")
     records.log(2, {"loss": 1.0})
@@ -29,7 +29,7 @@ def test_a_picture_that_fails_costs_no_training(
 ) -> None:
     records = Records(RunFolder(tmp_path, "x"), 0, tensorboard=False)
     monkeypatch.setattr("audiotool.training.records.is_there", lambda module: False)
-    records.validate(1, {"pesq": 1.5}, "1e99")
+    records.validate(1, {"pesq": 1.5}, "1e99", "pesq")
     assert not (tmp_path / CURVES).exists()
     monkeypatch.undo()
     (tmp_path / CURVES).mkdir()

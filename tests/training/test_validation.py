@@ -192,6 +192,27 @@ def test_validations_of_another_set_do_not_compete(
         assert kept == best[0]
 
 
+def test_validations_by_another_metric_do_not_compete(
+    tiny_recipe: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tiny_recipe["validation"] |= {"every": 1, "metrics": ["pesq"], "metric": "loss"}
+    scores = iter([4.0, 4.0, 3.0, 3.0, 2.0, 2.0, 1.0, 1.0])
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(scores.__next__))
+    before = train(tiny_recipe, tmp_path, False, "train.steps=2").best
+    assert before is not None
+    assert "choose no best" not in caplog.text
+    # Weights of the first step, which had the best PESQ, may be gone: the loss chose.
+    for steps in (3, 4):
+        caplog.clear()
+        summary = train(tiny_recipe, tmp_path, True, f"train.steps={steps}", "validation.metric=pesq")
+        assert summary.best == (3, "pesq", 2.0)
+        assert "the metric has changed: its 2 earlier validations choose no best checkpoint" in caplog.text
+        assert checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"] == 3
+
+
 def test_a_run_that_ends_without_validations_has_the_best_of_before(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:
