@@ -72,7 +72,9 @@ def change_formants(waveform: Samples, factor: float, sample_rate: int) -> Sampl
         (time,), of the same length.
     """
     window, n_fft = "hann", 2 ** round(np.log2(FORMANT_WINDOW_SECONDS * sample_rate))
-    _, _, spectrum = scipy.signal.stft(waveform, window=window, nperseg=n_fft, noverlap=3 * n_fft // 4)
+    # A waveform shorter than a window is as one that is silent afterwards.
+    padded = np.pad(waveform, (0, max(0, n_fft - len(waveform))))
+    _, _, spectrum = scipy.signal.stft(padded, window=window, nperseg=n_fft, noverlap=3 * n_fft // 4)
     magnitude = np.abs(spectrum.T)
     floor = FORMANT_FLOOR * magnitude.max(axis=1, keepdims=True) + 1e-8
     cepstrum = scipy.fft.irfft(np.log(magnitude + floor), axis=1)

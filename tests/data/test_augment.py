@@ -62,6 +62,13 @@ def test_formants_of_silence_are_silence() -> None:
     assert not augment.change_formants(np.zeros(4000, np.float32), 1.1, RATE).any()
 
 
+@pytest.mark.parametrize("frames", [1, 160, 511])
+def test_formants_of_less_than_a_window(frames: int) -> None:
+    changed = augment.change_formants(tone(200, 1.0)[:frames], 1.1, RATE)
+    assert changed.shape == (frames,)
+    assert np.isfinite(changed).all()
+
+
 def test_equaliser_stays_within_its_gains(rng: Rng) -> None:
     extremes = []
     for _ in range(50):
