@@ -7,10 +7,11 @@ hertz, `_seconds`; a `_probability` is 0 to 1, and a range is [least, most], dra
 from __future__ import annotations
 
 import os
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from audiotool.errors import RecipeError
 
@@ -77,6 +78,22 @@ class AudioConfig(Section):
     )
 
 
+def _parts_of_one(*keys: str) -> Any:
+    """Return a check of probabilities that one draw decides between: together they are at most 1.
+
+    A first one of 1 is always, whatever the others are by default.
+    """
+
+    def check(section: BaseModel) -> BaseModel:
+        values = [float(attrgetter(key)(section)) for key in keys]
+        if values[0] < 1 < sum(values) - 1e-9:
+            given = " and ".join(f"{key} {value:g}" for key, value in zip(keys, values, strict=True))
+            raise ValueError(f"{given} are shares of one whole: together they are more than 1")
+        return section
+
+    return model_validator(mode="after")(check)
+
+
 def _instead(section: type[Section], name: str, default: Any) -> Any:
     """Return a field that a section inherits, with another default."""
     return Field(default, description=section.model_fields[name].description)
@@ -138,6 +155,9 @@ class MixingConfig(Section):
     )
     level_jump_db: _Reach = Field(12.0, description="how far it jumps, either way")
     synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
+
+    _shares_of_examples = _parts_of_one("noise_only_probability", "clean_only_probability")
+    _shares_of_noises = _parts_of_one("synthetic.probability", "babble_probability")
 
 
 class EvaluationSyntheticConfig(SyntheticConfig):

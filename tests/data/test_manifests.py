@@ -302,6 +302,30 @@ def test_wrong_keys_and_values_are_refused(values: dict[str, Any]) -> None:
         DataConfig(**values)
 
 
+@pytest.mark.parametrize("section", ["mixing", "evaluation"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            {"noise_only_probability": 0.9, "clean_only_probability": 0.9},
+            "noise_only_probability 0.9 and clean_only_probability 0.9 are shares of one whole",
+        ),
+        (
+            {"synthetic": {"probability": 0.5}, "babble_probability": 0.6},
+            "synthetic.probability 0.5 and babble_probability 0.6 are shares of one whole",
+        ),
+    ],
+)
+def test_shares_of_one_draw_are_at_most_one_together(
+    section: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
+        DataConfig(**{section: values})
+    # 0.7 + 0.3 is a whole, and a first one of 1 leaves nothing to the default of the other.
+    DataConfig(**{section: {"noise_only_probability": 0.7, "clean_only_probability": 0.3}})
+    DataConfig(**{section: {"noise_only_probability": 1.0, "synthetic": {"probability": 1.0}}})
+
+
 def test_every_key_is_explained() -> None:
     def explained(section: type[Section]) -> None:
         for name, field in section.model_fields.items():
