@@ -83,14 +83,18 @@ def validate(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check keys, values and names, and build the model's configuration; nothing is trained."""
+    """Check keys, values, names and the weights to begin with; nothing is trained."""
     from audiotool.models.registry import MODELS
     from audiotool.recipe import find, load
+    from audiotool.training.setup import begin_from, build_model, prepare
 
     rows = []
     for name in names:
         recipe = load(name, settings or [])
         model = MODELS.get(recipe.model.name).outline(recipe.model.config)
+        prepare(model, recipe)
+        if recipe.init.checkpoint is not None:
+            begin_from(build_model(recipe), recipe.init)
         found = _look_for_data(recipe, find(name).parent) if data else []
         if as_json:
             facts = {"recipe": name, "task": recipe.task, "model": recipe.model.name}

@@ -84,7 +84,8 @@ def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) ->
     if recipe.audio.segment_seconds is None and recipe.train.batch_size > 1:
         raise RecipeError(
             f"{source}: train.batch_size: found {recipe.train.batch_size}, should be 1 where"
-            " audio.segment_seconds is null, as recordings differ in length (train.accumulate sums batches)"
+            " audio.segment_seconds is null, as recordings differ in length (train.accumulate makes a step of"
+            " several)"
         )
     check_names(recipe, source)
     return recipe

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from audiotool.configuration import build_config, constructor_arguments
+from audiotool.data.examples.base import EXAMPLES
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
 from audiotool.losses.base import make_loss
@@ -16,7 +17,8 @@ from audiotool.tasks.base import TASKS, served_by
 
 
 def check_names(recipe: Recipe, source: str) -> None:
-    """Refuse unknown tasks, models, metrics, losses and options, and models that do not serve the task.
+    """Refuse unknown tasks, models, examples, metrics, losses and options, and models that do not serve the
+    task.
 
     Raises:
         RecipeError: with `source`, the key path and the nearest valid name.
@@ -26,6 +28,8 @@ def check_names(recipe: Recipe, source: str) -> None:
     if not task.is_served_by(model_class):
         served = ", ".join(served_by(model_class))
         raise RecipeError(f"{source}: model.name: {recipe.model.name} serves {served}, not {recipe.task}")
+    if recipe.data.example is not None:
+        _at(source, "data.example", EXAMPLES.get, recipe.data.example)
     try:
         build_config(model_class.config_class, recipe.model.config, "model.config.")
     except CheckpointError as error:

@@ -235,7 +235,7 @@ class TrainSection(Section):
     Args:
         steps: optimiser steps in all.
         batch_size: examples of a batch in each process.
-        accumulate: batches summed into one optimiser step.
+        accumulate: batches of one optimiser step, whose loss is the mean of theirs.
         clip: largest gradient norm; null does not clip.
         precision: arithmetic of the model; losses and weights stay in fp32.
         ema: decay of the averaged weights that are validated and exported; 0 exports the weights themselves.

@@ -68,21 +68,30 @@ def build_model(recipe: Recipe) -> Model:
     """Build the recipe's model with random weights from the seed, and freeze its parameters.
 
     Raises:
-        RecipeError: a pattern of `freeze` matches nothing, the sample rates differ, or the recipe asks for a
-            warm-up that the model does not have.
+        RecipeError: the configuration makes no model, or as `prepare`.
     """
     torch.manual_seed(recipe.train.seed)
     try:
         model = MODELS.get(recipe.model.name).from_config(recipe.model.config)
     except CheckpointError as error:
         raise RecipeError(f"model.config: {error}") from error
+    prepare(model, recipe)
+    return model
+
+
+def prepare(model: Model, recipe: Recipe) -> None:
+    """Freeze parameters of the recipe's model, which may be an outline.
+
+    Raises:
+        RecipeError: a pattern of `freeze` matches nothing, the sample rates differ, or the recipe asks for a
+            warm-up that the model does not have.
+    """
     if model.sample_rate != recipe.audio.sample_rate:
         rate = recipe.audio.sample_rate
         raise RecipeError(f"audio.sample_rate is {rate} Hz, but model.config makes it {model.sample_rate} Hz")
     if recipe.train.warm_up_probability and not model.warm_up_seconds:
         raise RecipeError(f"train.warm_up_probability must be 0: {model.name} has no warm-up")
     freeze(model, recipe.freeze)
-    return model
 
 
 def begin_from(model: Model, init: InitSection, is_first: bool = True) -> History | None:

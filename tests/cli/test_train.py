@@ -150,6 +150,21 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
     assert "data.speech[0]" in missing.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("init.checkpoint=nosuch", "no checkpoint 'nosuch'"),
+        ("init.checkpoint=denoise-tiny-16k", "holds a band-split-gru, the recipe trains a cleanunet"),
+        ("freeze=[nothing.*]", "freeze: no parameter fits 'nothing.*'"),
+        ("data.example=nosuch", "data.example: no kind of example is called 'nosuch'"),
+    ],
+)
+def test_validate_refuses_what_training_refuses(small: Path, setting: str, reason: str) -> None:
+    refused = run_command("recipes", "validate", small, "--set", setting)
+    assert refused.exit_code != 0
+    assert reason in refused.stderr
+
+
 def test_options_of_losses_are_listed_as_a_recipe_has_them() -> None:
     lines = run_command("recipes", "losses").stdout.splitlines()
     head = next(n for n, line in enumerate(lines) if line.startswith("multi-resolution-stft: "))

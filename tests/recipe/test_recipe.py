@@ -92,6 +92,10 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             r"loss\.0: multi-resolution-stft: band: found 'low', should be 'full', ",
         ),
         ({"task": "denoize"}, r"task: no task is called 'denoize'; did you mean 'denoise'\?"),
+        (
+            {"data": {"example": "noisey"}},
+            r"data\.example: no kind of example .* 'noisey'; did you mean 'noisy'",
+        ),
         ({"task": "vocode"}, r"model\.name: cleanunet serves denoise.*, not vocode"),
         ({"model": {"name": "cleanunett"}}, r"model\.name: no model is called 'cleanunett'; did you mean"),
         (
