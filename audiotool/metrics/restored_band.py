@@ -169,7 +169,7 @@ def _analysed(pair: Pair) -> RestoredBand:
         reference=np.concatenate(references),
         estimate=np.concatenate(estimates),
         distances=np.concatenate(distances),
-        voiced=_voiced(pair, len(loud))[speech],
+        voiced=_voiced(pair, len(loud), n_fft, hop)[speech],
     )
 
 
@@ -194,10 +194,14 @@ def _starts_of_bands(first: int, n_fft: int, rate: int) -> NDArray[np.int64]:
     return np.flatnonzero(np.diff(np.floor(erb - erb[0]), prepend=-1.0))
 
 
-def _voiced(pair: Pair, frames: int) -> NDArray[np.bool_]:
-    """Return (frames,) whether the reference is voiced in the middle of each frame."""
+def _voiced(pair: Pair, frames: int, n_fft: int, hop: int) -> NDArray[np.bool_]:
+    """Return (frames,) whether the reference is voiced in the middle of each frame.
+
+    Frames are paired by time: at a rate that has no whole hops theirs are a little shorter or longer than the
+    track's.
+    """
     reference = pair.at(SAMPLE_RATE).reference
-    voiced = track(to_level(reference) * reference) > 0
-    middle = voiced.numpy()[round(FRAME_SECONDS / HOP_SECONDS / 2) :][:frames]
-    # At a rate that has no whole hops the last frames may be missing.
-    return np.pad(middle, (0, frames - len(middle)))
+    voiced = (track(to_level(reference) * reference) > 0).numpy()
+    middles = (np.arange(frames) * hop + n_fft / 2) / pair.sample_rate
+    nearest = np.rint(middles / HOP_SECONDS).astype(int)
+    return voiced[nearest.clip(max=len(voiced) - 1)]

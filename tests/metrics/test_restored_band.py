@@ -67,6 +67,21 @@ def test_voiced_and_unvoiced_frames_are_distinguished() -> None:
     assert measure("restored_unvoiced", p) == pytest.approx(0, abs=1.0)
 
 
+@pytest.mark.parametrize("rate", [11025, 22050])
+@pytest.mark.parametrize("name", ["restored_voiced", "restored_unvoiced"])
+def test_voicing_stays_in_step_with_the_frames_of_long_recordings(name: str, rate: int) -> None:
+    """Buzz and hiss, whose band is 12 dB too weak, take turns: 80 seconds score as the first four."""
+    t = np.arange(80 * rate) / rate
+    buzz = sum(np.sin(2 * np.pi * 150 * k * t + k * k) for k in range(1, rate // 300))
+    hiss = 3 * np.random.default_rng(0).standard_normal(len(t))
+    reference = 0.01 * np.where(t % 1 < 0.5, buzz, hiss)
+    spectrum = np.fft.rfft(reference)
+    spectrum[np.fft.rfftfreq(len(t), 1 / rate) < rate / 4] = 0
+    estimate = reference - np.where(t % 1 < 0.5, 0.0, 0.75) * np.fft.irfft(spectrum, len(t))
+    whole, beginning = (Pair(reference[:n], estimate[:n], rate, rate / 4) for n in (len(t), 4 * rate))
+    assert measure(name, whole) == pytest.approx(measure(name, beginning), abs=0.5)
+
+
 def test_a_floor_fools_none_of_them() -> None:
     """Noise 70 dB below speech fills what was empty: the plain distance falls, these stay."""
     empty = speech(upper=0.0)
