@@ -322,7 +322,9 @@ class BandwidthExtension(Model):
         position = state["position"]
         if position is None:
             position = levels.new_zeros(source.shape[0], 1)
-        random = noise.uniform(self.config.seed, len(self.bin_hz), position.long(), frames, source.device)
+        random = noise.uniform(
+            self.config.seed, len(self.bin_hz), position.long(), frames, source.device, period=ROUNDS
+        )
         state["position"] = (position + frames) % ROUNDS
         # The power of overlapping frames of independent noise is half of the frames' own.
         hiss = torch.polar(torch.full_like(random, (2 * self.scale) ** 0.5), 2 * math.pi * random)

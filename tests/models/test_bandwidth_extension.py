@@ -8,7 +8,7 @@ from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.losses.bandwidth_extension import BandwidthExtensionLoss
-from audiotool.models.bandwidth_extension import BandwidthExtension, BandwidthExtensionConfig
+from audiotool.models.bandwidth_extension import ROUNDS, BandwidthExtension, BandwidthExtensionConfig
 
 RATE = 48000
 
@@ -86,6 +86,23 @@ def test_silence_stays_silent_and_the_level_is_followed() -> None:
 
 
 @torch.no_grad()
+def test_noise_begins_again_in_the_middle_of_a_chunk() -> None:
+    """Chunks change nothing where the position of the noise returns to 0, after hours of a stream."""
+    model = build(level=0.0, harmonic=0.1)
+    x, hop = noise_up_to(4000), model.hop_length
+    outputs = []
+    for size in (x.shape[-1], hop):
+        state = {**model.start(bandwidth_hz=4000.0), "position": torch.full((1, 1), ROUNDS - 20.0)}
+        parts = []
+        with torch.no_grad():
+            for chunk in x.split(size, dim=-1):
+                y, state = model.step(chunk, state)
+                parts.append(y)
+        outputs.append(torch.cat(parts, dim=-1))
+    assert outputs[0].shape == outputs[1].shape
+    torch.testing.assert_close(outputs[0], outputs[1], rtol=0, atol=1e-5)
+
+
 def test_harmonics_of_the_pitch_go_on() -> None:
     """A buzz of 250 Hz up to 4 kHz: above, its multiples are stronger than what lies between."""
     t = torch.arange(2 * RATE) / RATE

@@ -41,7 +41,12 @@ def _mixed(x: Tensor) -> Tensor:
 
 
 def uniform(
-    seed: int, channels: int, start: int | Tensor, length: int, device: torch.device | str | None = None
+    seed: int,
+    channels: int,
+    start: int | Tensor,
+    length: int,
+    device: torch.device | str | None = None,
+    period: int | None = None,
 ) -> Tensor:
     """Return uniform noise in the open interval (0, 1).
 
@@ -50,11 +55,14 @@ def uniform(
         channels: number of independent sequences.
         start: position of the first value in its sequence, >= 0; or (B, 1) of them.
         length: number of values of a sequence.
+        period: positions after which the noise repeats; None: it does not.
     Returns:
         (1, channels, length) float32, or (B, channels, length).
     """
     channel = torch.arange(channels, dtype=torch.int64, device=device)
     position = torch.arange(length, dtype=torch.int64, device=device)[None] + start
+    if period is not None:
+        position = position % period
     sequence = _mixed(_mixed(torch.full_like(channel, _signed(seed * _STEP))) + channel * _signed(_STEP))
     hashed = _mixed(sequence[:, None] + (position[:, None] + 1) * _signed(_STEP))
     # 23 bits and a half step: float32 holds these exactly, and neither 0 nor 1 occurs.

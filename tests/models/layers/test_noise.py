@@ -19,6 +19,12 @@ def test_any_stretch_is_a_piece_of_the_whole(draw: Callable[..., Tensor]) -> Non
     assert torch.equal(torch.cat(pieces, dim=-1), whole)
 
 
+def test_a_period_repeats_within_a_stretch() -> None:
+    drawn = noise.uniform(7, 3, 8, 25, period=10)
+    once = noise.uniform(7, 3, 0, 10)
+    assert torch.equal(drawn, torch.cat((once[..., 8:], once, once, once[..., :3]), dim=-1))
+
+
 def test_far_positions_and_odd_seeds() -> None:
     far = 3600 * 10 * 48000
     for seed in (-1, 0, 2**63, 2**70 + 1):
