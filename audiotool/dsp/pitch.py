@@ -12,6 +12,7 @@ Reference: de Cheveigné and Kawahara, YIN, a fundamental frequency estimator fo
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -67,7 +68,8 @@ class PitchTracker:
         self.sample_rate = sample_rate
         self.hop_length = hop_length
         self.frames_at_once = frames_at_once
-        self.shortest, self.longest = max(2, int(sample_rate / fmax)), int(sample_rate / fmin) + 1
+        # The deepest lag of fmin may be the one after its period; a dip has a neighbour on each side.
+        self.shortest, self.longest = max(2, int(sample_rate / fmax)), math.ceil(sample_rate / fmin) + 1
         self.span = 2 * self.longest + 1
         self.history = self.span // 2
         self.lookahead = self.span - 1 - self.history
