@@ -35,7 +35,10 @@ class IntelligibilityLoss(Loss):
         speech, IEEE TASLP 2011, section II.
 
     Args:
-        sample_rate: Hz, of the signals; 9 kHz at least, for the highest band.
+        sample_rate: Hz, of the signals; above 6.8 kHz, where the highest band begins; it is whole from 8.6
+            kHz on.
+    Raises:
+        ValueError: a band is empty at this sample rate.
     """
 
     name = "intelligibility"
@@ -48,7 +51,12 @@ class IntelligibilityLoss(Loss):
         frequencies = torch.arange(self.n_fft // 2 + 1) * sample_rate / self.n_fft
         above = frequencies[:, None] >= centres * 2 ** (-1 / 6)
         below = frequencies[:, None] < centres * 2 ** (1 / 6)
-        self.register_buffer("bands", (above & below).float(), persistent=False)
+        bands = (above & below).float()
+        if not bands.any(0).all():
+            raise ValueError(
+                f"sample_rate is too low for the band at {centres[-1]:.0f} Hz, found {sample_rate}"
+            )
+        self.register_buffer("bands", bands, persistent=False)
 
     bands: Tensor
 

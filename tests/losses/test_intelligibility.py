@@ -6,6 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from audiotool.errors import RecipeError
+from audiotool.losses.base import make_loss
 from audiotool.losses.intelligibility import IntelligibilityLoss
 
 
@@ -62,3 +64,16 @@ def test_silence_has_a_finite_gradient(silent: str, speech: tuple[Tensor, Tensor
     loss(estimate, target).backward()
     assert estimate.grad is not None
     assert estimate.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("sample_rate", [4000, 6000, 6700])
+def test_rates_without_the_highest_band_are_refused(sample_rate: int) -> None:
+    with pytest.raises(RecipeError, match=f"too low for the band at 3810 Hz, found {sample_rate}"):
+        make_loss("intelligibility", {}, sample_rate)
+
+
+@pytest.mark.parametrize("sample_rate", [6900, 8000, 11025, 48000])
+def test_every_other_rate_has_a_loss_of_zero(sample_rate: int) -> None:
+    noise = torch.randn(1, 1, sample_rate, generator=torch.Generator().manual_seed(0))
+    equal = make_loss("intelligibility", {}, sample_rate)({"estimate": noise}, {"target": noise})
+    assert float(equal) == pytest.approx(0.0, abs=1e-4)
