@@ -255,3 +255,12 @@ def test_generators_sound_at_every_rate(name: str, rate: int) -> None:
         sound = synthetic.GENERATORS[name](np.random.default_rng(seed), rate // 2, rate)
         assert np.isfinite(sound).all()
         assert sound.std() > 0
+
+
+@pytest.mark.parametrize("name", sorted(synthetic.GENERATORS))
+@pytest.mark.parametrize("frames", [1, 2, 3])
+def test_generators_take_any_length(name: str, frames: int) -> None:
+    for seed in range(5):
+        sound = synthetic.GENERATORS[name](np.random.default_rng(seed), frames, RATE)
+        assert sound.shape == (frames,)
+        assert np.isfinite(sound).all()

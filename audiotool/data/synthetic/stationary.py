@@ -16,7 +16,7 @@ from audiotool.data.synthetic.spectra import harmonics, shaped
 
 def coloured(rng: np.random.Generator, frames: int, sample_rate: int) -> Samples:
     """Return noise whose spectrum slopes by -12 to +3 dB an octave, with broad peaks and a varying level."""
-    size = scipy.fft.next_fast_len(frames, real=True)
+    size = scipy.fft.next_fast_len(max(frames, 2), real=True)
     frequency = np.linspace(0, 1, size // 2 + 1, dtype=np.float32)
     knots = np.sort(rng.random(6))
     bumps = np.interp(frequency, knots, rng.uniform(-6, 6, 6))
