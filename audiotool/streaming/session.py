@@ -215,8 +215,17 @@ class Session(Carrier):
         """Greatest lag of the output behind the input, in input samples: algorithm, hop, resampling and masks
         of shared channels together."""
         to_input = self.sample_rate / self.engine.sample_rate
-        at_model = self._down.lag + self.streamer.latency + (self._masks.latency if self._masks else 0)
+        at_model = self._down.lag + self.streamer.latency + self._lag_of_masks
         return math.ceil(at_model * to_input + self._up.lag * self.sample_rate / self.output_rate)
+
+    @property
+    def _lag_of_masks(self) -> int:
+        """Greatest lag that the masks of shared channels add, in samples at the model's rate."""
+        if self._masks is None:
+            return 0
+        if isinstance(self.streamer, CausalStreamer):
+            return self._masks.latency_behind(self.streamer.chunk, self.engine.lead - self.engine.delay)
+        return self._masks.latency
 
     def _check_mixing(self, settings: Settings) -> None:
         mixes = settings.mix < 1.0 or settings.max_attenuation_db is not None

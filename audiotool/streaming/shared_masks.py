@@ -13,6 +13,8 @@ Channels that are equal but for their levels get the model's stems at these leve
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -61,6 +63,12 @@ class SharedMasks(Carrier):
     def latency(self) -> int:
         """Greatest lag of the stems of the channels behind those of the mix, in samples."""
         return 2 * self.hop - 1
+
+    def latency_behind(self, step: int, first: int) -> int:
+        """Return the latency where after each step of the model `first` samples of the mix's stems, and some
+        times `step`, have come: one hop where that is always at a frame's end."""
+        common = math.gcd(step, self.hop)
+        return 2 * self.hop - common + first % common
 
     def mix(self, block: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the mono mix (1, time) of the next samples of the channels (channels, time)."""

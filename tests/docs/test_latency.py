@@ -77,3 +77,12 @@ def test_the_pages_say_what_streams_have() -> None:
     assert len(found) == 3
     for told, rate in found:
         assert pipeline.live(round(1000 * float(rate))).latency == int(told), rate
+
+
+def test_the_answer_about_stereo_says_how_much_later_speakers_come() -> None:
+    page = " ".join((DOCS / "faq.md").read_text("utf-8").split())
+    told = re.search(r"(\d+) ms later live than in mono", page)
+    assert told is not None
+    pipeline = audiotool.load("separate")
+    mono, stereo = (pipeline.live(16000, channels).latency_seconds for channels in (1, 2))
+    assert round(1000 * (stereo - mono)) == int(told[1])

@@ -235,6 +235,26 @@ def test_microphone_rates_cost_a_few_milliseconds(rate: int) -> None:
     assert session.latency - 0.0005 * rate <= most <= session.latency
 
 
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("hop", "wait", "chunk_seconds"),
+    [(256, 256, None), (256, 300, None), (80, 100, None), (16, 0, None), (16, 0, 0.03), (16, 16, 0.064)],
+)
+def test_speakers_of_shared_channels_come_as_late_as_is_declared(
+    hop: int, wait: int, chunk_seconds: float | None, channels: int
+) -> None:
+    """The masks of shared channels have frames every 256 samples, which the model's steps meet or not."""
+    network = Delay(DelayConfig(wait=wait, stems=("speaker1", "speaker2")))
+    network.hop_length = hop
+    session = Session(TorchEngine(network), 16000, channels, Settings(chunk_seconds=chunk_seconds))
+    x = speech_like(0.5, 16000, channels)
+    got = most = 0
+    for fed in range(1, x.shape[1] + 1):
+        got += session.feed(x[:, fed - 1 : fed]).stems.shape[-1]
+        most = max(most, fed - got)
+    assert most == session.latency
+
+
 def test_level_meter_equals_the_whole() -> None:
     x = speech_like(1.0, 16000, 2)[:, None] + np.float32(0.05)
     meter = LevelMeter()
