@@ -138,6 +138,10 @@ class Engine(ABC):
         """Run over the beginning of a recording (B, C, T) and return the condition `memory` of `start`."""
         raise TypeError(f"{self.name} has no warm-up")
 
+    def join_memories(self, memories: Sequence[Any]) -> Any:
+        """Join results of `warm_up` along their rows."""
+        raise TypeError(f"{self.name} has no warm-up")
+
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         """Reset the recurrent state of the rows bool (B,) to its value at the beginning of a stream.
 

@@ -168,6 +168,9 @@ class OnnxEngine(Engine):
         found = dict(zip(self._inputs, stream.tensors or (), strict=False))
         return {name: found[name] for name in self.card.warmed_up if name in found}
 
+    def join_memories(self, memories: Sequence[Any]) -> Any:
+        return {name: np.concatenate([memory[name] for memory in memories]) for name in memories[0]}
+
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         stream: _Stream = state
         if stream.tensors is None:

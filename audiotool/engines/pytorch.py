@@ -81,6 +81,13 @@ class TorchEngine(Engine):
         with self._running():
             return self.model.warm_up(self._tensor(beginning))
 
+    def join_memories(self, memories: Sequence[Any]) -> Any:
+        def join(*parts: Any) -> Any:
+            return torch.cat(parts) if isinstance(parts[0], Tensor) else parts[0]
+
+        with self._running():
+            return tree_map(join, *memories)
+
     def forget(self, state: State, rows: NDArray[Any], memory: Any = None, share: float = 1.0) -> State:
         with self._running():
             return self.model.forget(state, torch.from_numpy(rows).to(self.device), memory, share)

@@ -30,7 +30,7 @@ class FirstPass:
     The level is measured at the model's sample rate, the bandwidth at the recording's. The warm-up of a model
     whose streams reset their state at onsets (`Engine.forgets_quiet`) begins at the first onset where that
     lies between 1.5 and 10 s, because a warm-up on the quiet before speech is as good as none. Else, and for
-    other models, it begins with the recording.
+    other models, it begins with the recording. Each row of the model's batch has its own.
 
     Args:
         engine: its `uses_level`, `extends_from_hz` and `warm_up_seconds` say what is measured.
@@ -53,7 +53,9 @@ class FirstPass:
 
             self._bandwidth = BandwidthMeter(sample_rate)
         wanted = warm_up and engine.warm_up_seconds > 0
-        self._sound = FirstSound(engine, whole and engine.forgets_quiet) if wanted else None
+        self._search = whole and engine.forgets_quiet
+        # One for each row of the model's batch; before the first block their number is not known.
+        self._sounds: list[FirstSound] | None = [] if wanted else None
         self._down = StreamingResampler(sample_rate, engine.sample_rate, channels)
         together = are_separated_together(engine, channels)
         self._downmix = StreamingDownmix(channels) if together else None
@@ -62,7 +64,14 @@ class FirstPass:
     def complete(self) -> bool:
         """Whether everything has been measured that needs less than the whole recording."""
         measured = self._level is None and self._bandwidth is None
-        return measured and (self._sound is None or self._sound.complete)
+        return measured and self._has_sounds
+
+    @property
+    def _has_sounds(self) -> bool:
+        """Whether the warm-up needs no more."""
+        if self._sounds is None:
+            return True
+        return bool(self._sounds) and all(sound.complete for sound in self._sounds)
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Add a block (channels, time) float32 to the measurement.
@@ -75,14 +84,18 @@ class FirstPass:
         if self._bandwidth is not None:
             self._bandwidth.feed(block)
         # Where the bandwidth alone is measured any longer, nothing need be resampled.
-        if self._level is not None or (self._sound is not None and not self._sound.complete):
+        if self._level is not None or not self._has_sounds:
             self._add(self._at_model(self._down.feed(block)))
 
     def _add(self, x: Chunk) -> None:
         if self._level is not None:
             self._level.feed(x)
-        if self._sound is not None:
-            self._sound.feed(x)
+        if self._sounds is None:
+            return
+        if not self._sounds:
+            self._sounds = [FirstSound(self._engine, self._search) for _ in x]
+        for row, sound in enumerate(self._sounds):
+            sound.feed(x[row : row + 1])
 
     def conditions(self) -> dict[str, Any]:
         """End the first pass, and return the conditions for the stream; one that could not be measured is
@@ -90,7 +103,8 @@ class FirstPass:
 
         Returns:
             `level` and `bandwidth_hz`, (B, 1, 1) in Hz, for `Engine.start`, and for the streamer `memory`,
-            the state after the warm-up, and `memory_begins`, the sample at which the warm-up's sound begins.
+            the state after the warm-up, and `memory_begins` (B,), the sample at which the warm-up's sound
+            begins in each row.
         """
         if not self.complete:
             self._add(self._at_model(self._down.flush()))
@@ -99,9 +113,16 @@ class FirstPass:
             found["level"] = self._level.level()
         if self._bandwidth is not None:
             found["bandwidth_hz"] = self._bandwidths(self._bandwidth)
-        if self._sound is not None and (sound := self._sound.samples()) is not None:
-            found["memory"], found["memory_begins"] = self._engine.warm_up(sound), self._sound.begins
+        if self._sounds:
+            found["memory"] = self._warm_up([sound.samples() for sound in self._sounds])
+            found["memory_begins"] = np.array([sound.begins for sound in self._sounds])
         return found
+
+    def _warm_up(self, sounds: list[Chunk]) -> Any:
+        """Return the memory of one sound (1, channels, time) for each row."""
+        if len({sound.shape[-1] for sound in sounds}) == 1:
+            return self._engine.warm_up(np.concatenate(sounds))
+        return self._engine.join_memories([self._engine.warm_up(sound) for sound in sounds])
 
     def _bandwidths(self, meter: BandwidthMeter) -> Chunk | None:
         """Return the bandwidth of each row of the model's batch: the widest of its channels, and of all
@@ -119,12 +140,13 @@ class FirstPass:
 
 
 class FirstSound:
-    """Collect what a warm-up hears, block by block: the beginning of a recording, or its first sound.
+    """Collect what the warm-up of a row hears, block by block: the beginning of a recording, or its first
+    sound.
 
     Args:
         engine: its `warm_up_samples` are collected.
-        search: look for the first onset of any row in the first ten seconds. One in the first one and a half
-            is left to a warm-up from the beginning.
+        search: look for the first onset in the first ten seconds. One in the first one and a half is left to
+            a warm-up from the beginning.
 
     Attributes:
         begins: sample, at the model's rate, at which what is collected begins.
@@ -152,7 +174,7 @@ class FirstSound:
         return full and (self._onsets is None or self._searched >= self._last)
 
     def feed(self, x: Chunk) -> None:
-        """Add a block (batch, channels, time) at the model's sample rate."""
+        """Add a block (1, channels, time) at the model's sample rate."""
         self._beginning = self._lengthened(self._beginning, x)
         if self._from_onset is not None:
             self._from_onset = self._lengthened(self._from_onset, x)
@@ -162,7 +184,7 @@ class FirstSound:
     def _search(self, x: Chunk) -> None:
         assert self._onsets is not None
         x = x if self._rest is None else np.concatenate((self._rest, x), axis=-1)
-        found = self._onsets.find(x).max(axis=0)
+        (found,) = self._onsets.find(x)
         if not found.any():
             whole = len(found) * self._hop
             self._rest, self._searched = x[..., whole:].copy(), self._searched + whole
@@ -178,10 +200,11 @@ class FirstSound:
             return x[..., :missing].copy()
         return np.concatenate((collected, x[..., :missing]), axis=-1) if missing else collected
 
-    def samples(self) -> Chunk | None:
-        """Return (batch, channels, time), at most the length of a warm-up; None before the first block."""
+    def samples(self) -> Chunk:
+        """Return (1, channels, time), at most the length of a warm-up. A block has been fed."""
         if self._from_onset is not None and self._from_onset.shape[-1] < self._shortest:
             self.begins, self._from_onset = 0, None
+        assert self._beginning is not None
         return self._beginning if self._from_onset is None else self._from_onset
 
 

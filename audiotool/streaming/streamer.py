@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiotool.engines.base import Chunk, Engine, State
 from audiotool.errors import StreamError
@@ -152,7 +153,7 @@ class CausalStreamer(Streamer):
             the engine's lead. None, for live use, returns output after every hop; hops that arrive together
             are one step. The output is the same.
         memory: the engine's state after a warm-up on the stream's first sound; None: there was none.
-        memory_begins: input item at which that sound begins: 0, or an onset.
+        memory_begins: input item at which that sound begins, 0 or an onset; (B,) of them for rows.
 
     Attributes:
         memory: the engine's state.
@@ -168,7 +169,7 @@ class CausalStreamer(Streamer):
         engine: Engine,
         chunk: int | None = None,
         memory: Any = None,
-        memory_begins: int = 0,
+        memory_begins: int | NDArray[np.int_] = 0,
         **conditions: Any,
     ) -> None:
         if not engine.causal:
@@ -178,7 +179,7 @@ class CausalStreamer(Streamer):
         longest = self.chunk if chunk else round(LONGEST_SECONDS * engine.sample_rate / engine.upsampling)
         self._longest = max(longest // self.chunk, 1) * self.chunk
         self.is_stepped_elsewhere = False
-        self._warmed_up, self._warmed_up_from = memory, memory_begins
+        self._warmed_up, self._warmed_up_from = memory, np.asarray(memory_begins)
         super().__init__(engine, **conditions)
 
     @property
@@ -238,7 +239,7 @@ class CausalStreamer(Streamer):
         outputs = []
         for first, end, rows in runs:
             if rows is not None:
-                self.memory = self.engine.forget(self.memory, rows, self._memory_of_sound())
+                self._forget(rows)
             edges = [first, end] if self.pauses is None else self.pauses.edges(first, end)
             for begin, stop in itertools.pairwise(edges):
                 last = final and stop == part.shape[-1]
@@ -252,12 +253,15 @@ class CausalStreamer(Streamer):
         if self.pauses is not None:
             rows = self.pauses.add(x.shape[-1], energies(x), energies(output))
             if rows is not None and not final:
-                self.memory = self.engine.forget(self.memory, rows, self._memory_of_sound(), SHARE)
+                self._forget(rows, SHARE)
         return output
 
-    def _memory_of_sound(self) -> Any:
-        """Return the memory after the warm-up, if that covered enough of the sound that begins here; else
-        None."""
+    def _forget(self, rows: Rows, share: float = 1.0) -> None:
+        """Reset a share of the state of rows to the memory after the warm-up, if that covered enough of the
+        row's sound that begins here; else to the beginning."""
         heard = self._warmed_up_from + self.engine.warm_up_samples - self._stepped
         enough = heard >= SHORTEST_WARM_UP * self.engine.sample_rate
-        return self._warmed_up if enough and self._stepped >= self._warmed_up_from else None
+        covered = enough & (self._stepped >= self._warmed_up_from)
+        for chosen, memory in ((rows & covered, self._warmed_up), (rows & ~covered, None)):
+            if chosen.any():
+                self.memory = self.engine.forget(self.memory, chosen, memory, share)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
 from kit.audio import speech_like
 
+import audiotool
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import StreamError
 from audiotool.models.band_split_gru import BandSplitGRU, BandSplitGRUConfig
@@ -64,7 +65,7 @@ def test_the_warm_up_is_the_first_eight_seconds(model: BandSplitGRU) -> None:
 def test_the_warm_up_begins_at_the_first_sound(model: BandSplitGRU, rate: int, size: int) -> None:
     sound, lead = speech_like(3.0, rate, 1), hiss(round(LEAD_SECONDS * rate))
     found = measured(model, np.concatenate((lead, sound), axis=1), rate, size)
-    begins = found["memory_begins"] - round(LEAD_SECONDS * 16000)
+    begins = found["memory_begins"].item() - round(LEAD_SECONDS * 16000)
     # A resampler rings before a sound.
     assert begins in range(0 if rate == 16000 else -model.hop_length, 600, model.hop_length)
     if rate == 16000:
@@ -75,9 +76,9 @@ def test_the_warm_up_begins_at_the_first_sound(model: BandSplitGRU, rate: int, s
 def test_a_sound_after_ten_seconds_or_at_the_end_is_not_looked_for(model: BandSplitGRU) -> None:
     sound = speech_like(1.0, 16000, 1)
     late = np.concatenate((hiss(11 * 16000), sound), axis=1)
-    assert measured(model, late, 16000, 16000)["memory_begins"] == 0
+    assert measured(model, late, 16000, 16000)["memory_begins"].item() == 0
     short = np.concatenate((hiss(2 * 16000), sound[:, : 16000 // 3]), axis=1)
-    assert measured(model, short, 16000, 16000)["memory_begins"] == 0
+    assert measured(model, short, 16000, 16000)["memory_begins"].item() == 0
 
 
 @pytest.mark.parametrize("size", [256, 10**6])
@@ -86,10 +87,26 @@ def test_the_first_sound_is_processed_as_if_the_recording_began_there(model: Ban
     sound, lead = speech_like(3.0, 16000, 1), hiss(round(LEAD_SECONDS * 16000))
     pipeline = Pipeline(TorchEngine(model), "denoise", settings=Settings(chunk_seconds=size / 16000))
     whole = np.concatenate((lead, sound), axis=1)
-    begins = measured(model, whole, 16000, size)["memory_begins"]
+    begins = measured(model, whole, 16000, size)["memory_begins"].item()
     # The first frame still holds the end of the quiet.
     alone = pipeline(whole[:, begins:], 16000)[:, 2 * hop :]
     np.testing.assert_allclose(pipeline(whole, 16000)[:, begins + 2 * hop :], alone, atol=1e-3)
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+@pytest.mark.parametrize("seconds", [8.5, 3.0])
+def test_channels_are_processed_independently(engine: Literal["onnx", "torch"], seconds: float) -> None:
+    """The warm-up of each begins where its own sound does, and hears as much as follows there."""
+    pipeline = audiotool.load("denoise-tiny-16k", engine=engine)
+    leads = (5.0, LEAD_SECONDS, 0.0)
+    x = np.concatenate([hiss(round((leads[0] + seconds) * 16000))] * len(leads))
+    for row, lead in enumerate(leads):
+        begin = round(lead * 16000)
+        x[row, begin:] = speech_like(leads[0] + seconds - lead, 16000, seed=row)
+    together = pipeline(x, 16000)
+    for row in range(len(leads)):
+        alone = pipeline(x[row], 16000)
+        np.testing.assert_allclose(together[row], alone, atol=1e-3 * np.abs(alone).max())
 
 
 def test_the_warm_up_of_a_short_recording_is_the_whole_recording(model: BandSplitGRU) -> None:
