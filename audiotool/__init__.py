@@ -11,9 +11,14 @@ Names are imported when they are first used, so that the command starts quickly.
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from audiotool.version import __version__
+
+# Imported without this, by us or by other packages, onnxruntime keeps an identifier of the device and sends
+# events to Microsoft. A user's own value holds, and child processes inherit it.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from audiotool.audio.outputs import write

@@ -118,6 +118,7 @@ def diagnose() -> list[Finding]:
         lambda: check_media(errors.get("av")),
         lambda: check_devices(errors.get("torch")),
         check_threads,
+        check_telemetry,
         check_checkpoints,
         check_plugins,
     ]
@@ -285,6 +286,20 @@ def check_threads() -> Iterator[Finding]:
     limit = os.environ.get("OMP_NUM_THREADS")
     limits = f", limited to {limit} by OMP_NUM_THREADS" if limit else ""
     yield Finding("threads", "ok", f"{cores} cores{limits}")
+
+
+def check_telemetry() -> Iterator[Finding]:
+    """Say whether onnxruntime sends events to its makers; importing audiotool turns that off."""
+    value = os.environ.get("ORT_DISABLE_TELEMETRY", "")
+    if value in ("", "0"):
+        yield Finding(
+            "telemetry",
+            "note",
+            f"onnxruntime may send events to Microsoft: ORT_DISABLE_TELEMETRY={value}",
+            "set ORT_DISABLE_TELEMETRY=1",
+        )
+    else:
+        yield Finding("telemetry", "ok", f"onnxruntime's is off: ORT_DISABLE_TELEMETRY={value}")
 
 
 def check_checkpoints() -> Iterator[Finding]:

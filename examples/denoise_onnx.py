@@ -11,12 +11,15 @@ warm-up, up to the first onset after quiet or the first pause, where audiotool r
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 import soundfile
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # or onnxruntime sends events to Microsoft
+import onnxruntime
 
 HOPS = 16
 """Hops of a block: more are faster, fewer come sooner."""

@@ -18,20 +18,24 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from plain_errors import run_script
 
 from audiotool import named_checkpoints
 from audiotool.engines.card import Card
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 Feed = dict[str, Any]
 
 
 def session(graph: Path, profile: str | None = None) -> onnxruntime.InferenceSession:
     """As `OnnxEngine` runs it, with a profile where a file's prefix is given."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
@@ -88,6 +92,7 @@ def kernel_times(engine: onnxruntime.InferenceSession) -> Iterator[tuple[str, st
 
 def product_rate(rows: int, inner: int, columns: int) -> float:
     """GFLOP/s of a matrix product in onnxruntime."""
+    import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
     weight = numpy_helper.from_array(np.ones((inner, columns), np.float32), "w")

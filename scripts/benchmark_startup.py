@@ -72,7 +72,8 @@ BARS = {
 IMPORT = "import numpy, onnxruntime"
 
 ENVIRONMENT = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
-"""Modules are compiled once, as those of an installed package are."""
+ENVIRONMENT |= {"ORT_DISABLE_TELEMETRY": "1"}
+"""Modules are compiled once, as those of an installed package are; onnxruntime is as audiotool imports it."""
 
 
 def cost(words: list[str]) -> tuple[float, float]:
