@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio import vorbis_order
 from audiotool.audio.extras import Extras, read_extras
 from audiotool.signals import deferred
 from audiotool.stdio import silent_libraries
@@ -44,6 +45,9 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         self.warnings: list[str] = []
         with deferred(), silent_libraries():
             super().__init__(file, **form)
+        self._order = vorbis_order.places(self.subtype, self.channels)
+        if self._order and self.subtype == "OPUS" and vorbis_order.is_unordered(file):
+            self._order = None
 
     def seekable(self) -> bool:
         return False
@@ -63,7 +67,7 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
                 block: NDArray[np.float32] = super().read(frames, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise Damaged(error.error_string) from error
-        return block
+        return vorbis_order.as_wav(block, self._order)
 
     def _silence(self) -> contextlib.AbstractContextManager[None]:
         # The decoder of MP3 (libmpg123) writes to standard error, after a seek in a sound file, too.

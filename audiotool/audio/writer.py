@@ -19,6 +19,7 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.atomic import Replacement, as_input_error, cause, check_writable, refusal, shortage
+from audiotool.audio import vorbis_order
 from audiotool.audio.embed import embed, tag_parts
 from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
 from audiotool.audio.formats import (
@@ -340,7 +341,9 @@ class FileWriter(ReplacingWriter):
             self._tags = {}
 
     def _put(self, block: FloatBlock) -> None:
-        data: NDArray[np.generic] = block
+        data: NDArray[np.generic] = vorbis_order.as_vorbis(
+            block, vorbis_order.places(self.subtype, block.shape[1])
+        )
         if self.subtype in INTEGER_BITS:
             data, beyond = quantise(block, INTEGER_BITS[self.subtype])
             self.limited += beyond
