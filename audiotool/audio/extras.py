@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Set
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from audiotool.audio import flac, id3
+from audiotool.audio import flac, id3, mp3
 from audiotool.audio.unclosed import exactly
 
 PROGRAMS = frozenset(("ISFT", "TSSE", "ENCODER", "SOFTWARE"))
@@ -398,6 +398,8 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
     head = file.read(10)
     if head[:3] == b"ID3" and len(head) == 10:
         size = flac.id3_size(head)
+        # The footer, which repeats the head, is not kept.
+        head = head[:5] + bytes([head[5] & ~mp3.HAS_FOOTER]) + head[6:]
         body = exactly(file, size) if size <= LARGEST else b""
         parts += [Part(ID3, _id3(head + body))] if len(body) == size else []
         lost += [] if len(body) == size else [ID3]

@@ -37,12 +37,16 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         warnings: remarks for the user.
         is_media: whether PyAV reads the file, and its pictures can be copied.
         has_video: whether there are moving pictures beside the sound.
+        whole: the file with what lies before its samples, where `file` begins behind that.
+        tags: those that libsndfile found there.
     """
 
     is_media = has_video = False
 
     def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.warnings: list[str] = []
+        self.whole = file
+        self.tags: dict[str, str] = {}
         with deferred(), silent_libraries():
             super().__init__(file, **form)
         self._order = vorbis_order.places(self.subtype, self.channels)
@@ -85,7 +89,11 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
     @property
     def extras(self) -> Extras:
         """The contents of the file beside its samples."""
-        return read_extras(self.name, self.format)
+        return read_extras(self.whole, self.format)
+
+    def copy_metadata(self) -> dict[str, str]:
+        """Return the tags that libsndfile finds, by its names."""
+        return {**self.tags, **super().copy_metadata()}
 
     def remarks(self) -> list[str]:
         """Return no remarks for the user: all are known from the header."""

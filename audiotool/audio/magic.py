@@ -8,6 +8,9 @@ WAV = re.compile(rb"R(?:IFF|F64).{4}WAVE", re.DOTALL)
 AIFF = re.compile(rb"FORM.{4}AIF[FC]", re.DOTALL)
 AU = re.compile(rb"\.snd.{4}", re.DOTALL)
 
+RIFF = b"RIFF"
+"""The first bytes of a WAV, and of files of other contents, such as AVI."""
+
 CAF = b"caff"
 """The first bytes of a CAF; its version follows."""
 

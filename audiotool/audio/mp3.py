@@ -46,6 +46,15 @@ SLACK = 2 * 1441
 
 ID3V1_SIZE = 128
 
+ID3_HEAD, HAS_FOOTER = 10, 0x10
+"""Number of bytes of an ID3v2 tag's head, and of the footer, which repeats it where a flag says so."""
+
+SYNC_BYTES = re.compile(rb"\xff(?=[\xe2-\xfb])")
+"""Where a frame of layer III may begin."""
+
+MOST_BEFORE = 1 << 16
+"""Greatest number of bytes before the first frame and behind tags."""
+
 
 class Frame(NamedTuple):
     """A frame of layer III.
@@ -66,31 +75,98 @@ class Frame(NamedTuple):
         return self.begin + self.size
 
 
-class Unsized:
-    """A file that passes for an empty one, so that nothing can be estimated from its size.
+class Frames:
+    """A file from its first frame on: decoders lose their way in some of what lies before it.
 
     Args:
         file: open for reading; it can seek.
+        begin: position of the first frame.
+    Attributes:
+        is_sized: whether the first frame has the number of frames. A file without it passes for an empty one,
+            so that nothing can be estimated from its size.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, begin: int) -> None:
         self._file = file
+        self._begin = begin
         self._is_at_end = False
+        self.is_sized = True
+        self.is_sized = is_counted(self)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         """Seek, and return the position. Tags are found from the true end."""
-        self._is_at_end = whence == os.SEEK_END and offset == 0
-        return 0 if self._is_at_end else self._file.seek(offset, whence)
+        self._is_at_end = not self.is_sized and whence == os.SEEK_END and offset == 0
+        if not self._is_at_end:
+            self._file.seek(offset + self._begin if whence == os.SEEK_SET else offset, whence)
+        return self.tell()
 
     def tell(self) -> int:
         """Return the position."""
-        return 0 if self._is_at_end else self._file.tell()
+        return 0 if self._is_at_end else self._file.tell() - self._begin
 
 
-def is_counted(file: BinaryIO) -> bool:
+class Lead(NamedTuple):
+    """What lies before the first frame.
+
+    Args:
+        begin: position of the first frame.
+        is_usual: whether it is one tag without a footer, or nothing.
+        strays: remark for the user on what is left out of it behind the first tag, "" where all is zero.
+    """
+
+    begin: int
+    is_usual: bool
+    strays: str
+
+
+def lead(file: BinaryIO) -> Lead | None:
+    """Return what lies before the first frame of an MP3; None where no frames follow each other.
+
+    Recordings of streams begin in the middle of a frame; programs leave padding or put a tag before another.
+
+    Args:
+        file: as for `is_counted`.
+    """
+    position = file.tell()
+    first = first_frame(file)
+    tagged = _behind_tag(file, 0)
+    begin = _first_of_three(file) if first is None else first.begin
+    found = None
+    if begin is not None:
+        file.seek(0)
+        head = file.read(ID3_HEAD)
+        file.seek(tagged)
+        between = file.read(begin - tagged)
+        is_usual = not between and not (tagged and head[5] & HAS_FOOTER)
+        found = Lead(begin, is_usual, _remark(between) if any(between) else "")
+    file.seek(position)
+    return found
+
+
+def _remark(between: bytes) -> str:
+    if between.startswith(b"ID3"):
+        return "has a second ID3 tag, of which libsndfile's tags alone are kept"
+    return f"begins with {len(between)} bytes that are no whole frame: they are left out"
+
+
+def _first_of_three(file: BinaryIO) -> int | None:
+    """Return the position of the first three frames in a row, behind all tags."""
+    start = _behind_id3(file, 0)
+    file.seek(start)
+    for sync in SYNC_BYTES.finditer(file.read(MOST_BEFORE)):
+        frames = [_frame_at(file, start + sync.start())]
+        while (last := frames[-1]) is not None and len(frames) < 3:
+            frames.append(_frame_at(file, last.end))
+        headers = [frame.header for frame in frames if frame is not None]
+        if len(headers) == 3 and not any((header ^ headers[0]) & SAME for header in headers):
+            return start + sync.start()
+    return None
+
+
+def is_counted(file: Any) -> bool:
     """Whether the number of frames is in the first one.
 
     Args:
@@ -150,7 +226,7 @@ def _size(header: int) -> int:
     return bits // (RATES[rate] >> LOWERED[version]) + (header >> 9 & 1)
 
 
-def _counts(file: BinaryIO) -> tuple[int, int]:
+def _counts(file: Any) -> tuple[int, int]:
     """Return the number of frames and the position of their end by the first frame; 0 where it does not say.
 
     Args:
@@ -171,7 +247,16 @@ def _counts(file: BinaryIO) -> tuple[int, int]:
 
 
 def _behind_id3(file: BinaryIO, at: int) -> int:
+    """Return the position behind the ID3v2 tags that may begin at one."""
+    while (end := _behind_tag(file, at)) > at:
+        at = end
+    return at
+
+
+def _behind_tag(file: BinaryIO, at: int) -> int:
     """Return the position behind the ID3v2 tag that may begin at one."""
     file.seek(at)
-    head = file.read(10)
-    return at + 10 + id3_size(head) if head[:3] == b"ID3" and len(head) == 10 else at
+    head = file.read(ID3_HEAD)
+    if head[:3] != b"ID3" or len(head) < ID3_HEAD:
+        return at
+    return at + ID3_HEAD + id3_size(head) + (ID3_HEAD if head[5] & HAS_FOOTER else 0)

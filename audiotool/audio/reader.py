@@ -20,7 +20,7 @@ from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac,
 from audiotool.audio.extras import BETWEEN_VALUES, Extras
 from audiotool.audio.formats import WAVES, has_pyav, is_media_name
 from audiotool.audio.forward import Damaged, ForwardFile
-from audiotool.audio.magic import ARRAY_BYTES
+from audiotool.audio.magic import ARRAY_BYTES, RIFF, kind_of
 from audiotool.audio.opening import bare_format, explain, opened
 from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
 from audiotool.errors import InputError
@@ -227,14 +227,39 @@ class AudioReader:
             file = ForwardFile(self._source, form)
         except Exception as error:
             # PyAV may know a header that libsndfile refuses.
-            return self._by_pyav(error)
-        if file.format == "MP3" and not mp3.is_counted(self._source):
-            unsized = mp3.Unsized(self._source)
-            unsized.seek(0)
-            # A decoder that cannot count leaves the estimate.
-            with contextlib.suppress(soundfile.LibsndfileError):
-                file, self._source = ForwardFile(unsized), unsized
-        return file
+            return self._from_first_frame() or self._by_pyav(error)
+        return file if file.format != "MP3" else self._from_first_frame(file) or file
+
+    def _from_first_frame(self, file: ForwardFile | None = None) -> ForwardFile | None:
+        """Open an MP3 at its first frame, without a size that would pass for its length.
+
+        Args:
+            file: as libsndfile reads it from its beginning, if it does.
+        Returns:
+            None if it is no MP3, or nothing would be gained.
+        """
+        lead = mp3.lead(self._source) if file is not None or self._may_be_mp3() else None
+        if lead is None and file is None:
+            return None
+        frames = mp3.Frames(self._source, 0 if lead is None else lead.begin)
+        if file is not None and frames.is_sized and (lead is None or lead.is_usual):
+            return None
+        # A decoder that cannot count leaves the estimate.
+        with contextlib.suppress(soundfile.LibsndfileError):
+            frames.seek(0)
+            found = ForwardFile(frames)
+            found.whole, self._source = self._source, frames
+            found.tags = {} if file is None else file.copy_metadata()
+            if lead is not None and lead.strays:
+                found.warnings.append(f"{self.name} {lead.strays}")
+            return found
+        return None
+
+    def _may_be_mp3(self) -> bool:
+        """Whether neither name nor first bytes say that frames of an MP3 are those of another container."""
+        self._source.seek(0)
+        start = self._source.read(ARRAY_BYTES)
+        return not (kind_of(start) or start.startswith(RIFF) or is_media_name(self.name))
 
     def _by_pyav(self, refusal: Exception) -> MediaFile:
         """Open a file that libsndfile cannot read, by PyAV.

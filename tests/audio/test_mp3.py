@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audiotool.audio.forward import MP3_SLACK
 from audiotool.audio.mp3 import first_frame
 from audiotool.audio.reader import AudioReader
+from audiotool.errors import InputError
 
 QUIET = np.zeros(160_000, np.float32)
 LOUD = np.random.default_rng(0).uniform(-0.5, 0.5, 32_000).astype(np.float32)
@@ -34,6 +35,19 @@ def streamed(*parts: NDArray[np.float32]) -> bytes:
     first = first_frame(io.BytesIO(data))
     assert first is not None
     return data[first.end :]
+
+
+def id3(title: str, padding: int = 0, footer: bool = False) -> bytes:
+    """An ID3v2.4 tag."""
+    text = b"\3" + title.encode()
+    body = b"TIT2" + size(len(text)) + b"\0\0" + text + bytes(padding)
+    head = b"\4\0" + bytes([0x10 if footer else 0]) + size(len(body))
+    return b"ID3" + head + body + (b"3DI" + head if footer else b"")
+
+
+def size(count: int) -> bytes:
+    """A number of bytes, 7 bits in each byte."""
+    return bytes(count >> shift & 127 for shift in (21, 14, 7, 0))
 
 
 def read(path: Path, data: bytes) -> tuple[int, int | None, list[str]]:
@@ -91,3 +105,44 @@ def test_another_mp3_is_left_out_with_a_word(tmp_path: Path) -> None:
     assert abs(came - len(LOUD)) <= MP3_SLACK
     assert warnings == word
     assert read(path, encoded(LOUD) + tag) == (len(LOUD), len(LOUD), [])
+
+
+COUNTED, UNCOUNTED = encoded(LOUD, 44100), streamed(LOUD)
+SECOND = "has a second ID3 tag, of which libsndfile's tags alone are kept"
+REST = "begins with 60 bytes that are no whole frame: they are left out"
+
+
+@pytest.mark.parametrize("sound", [COUNTED, UNCOUNTED], ids=["counted", "uncounted"])
+@pytest.mark.parametrize(
+    ("lead", "title", "remark"),
+    [
+        (id3("One", 30_000), "One", ""),
+        (id3("One") + id3("Two"), None, SECOND),
+        (id3("One") + id3("One", 30_000), "One", SECOND),
+        (id3("One", 2000) + id3("One", 2000), "One", SECOND),
+        (id3("One") + bytes(3000), "One", ""),
+        (id3("One", footer=True), "One", ""),
+        (bytes(500), None, ""),
+        (UNCOUNTED[10:70], None, REST),
+    ],
+    ids=["cover", "two tags", "small and large", "large", "padding", "footer", "zeros", "middle of a frame"],
+)
+def test_what_lies_before_the_first_frame_costs_no_sample(
+    tmp_path: Path, sound: bytes, lead: bytes, title: str | None, remark: str
+) -> None:
+    path = tmp_path / "a.mp3"
+    expected, announced, _ = read(path, sound)
+    assert expected >= len(LOUD)
+    assert announced == expected
+    assert read(path, lead + sound) == (expected, expected, [f"{path} {remark}"] if remark else [])
+    with AudioReader(path) as reader:
+        assert title is None or reader.tags["title"] == title
+        assert reader.seek(1000)
+        assert len(reader.excerpt(1000, 5000)) == 5000
+
+
+def test_what_is_no_mp3_is_not_searched_for_frames(tmp_path: Path) -> None:
+    for name, data in (("a.avi", b"RIFF\0\0\0\0AVI " + UNCOUNTED), ("a.mp3", bytes(500) + UNCOUNTED[:300])):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InputError, match="cannot be read|holds no sound track"):
+            AudioReader(tmp_path / name)
