@@ -11,7 +11,7 @@ import re
 import struct
 from typing import BinaryIO
 
-from audiotool.audio.magic import AIFF, AU, CAF, OGG, WAV, kind_of
+from audiotool.audio.magic import AIFF, ASF, AU, CAF, OGG, WAV, kind_of
 
 FORM = struct.Struct("<4sI4s")
 """The beginning of a RIFF file: its kind, its size, what it holds."""
@@ -19,8 +19,11 @@ FORM = struct.Struct("<4sI4s")
 LARGEST_PAGE = 27 + 255 + 255 * 255
 """Greatest number of bytes of a page of an Ogg."""
 
+PAGE_HEAD, FIRST_PAGE = 27, 2
+"""Number of bytes of a page's head before the sizes of its segments; flag of the first page of a stream."""
+
 MOST_CHUNKS = 1000
-"""Greatest number of chunks or pages that are looked at."""
+"""Greatest number of chunks that are looked at."""
 
 
 def warning(name: str, kind: str) -> str:
@@ -31,8 +34,8 @@ def warning(name: str, kind: str) -> str:
 def kind_behind(file: BinaryIO) -> str | None:
     """Return the kind of a file ("WAV") if another recording of its kind lies behind the first, else None.
 
-    Kinds are those in which libsndfile reads the first recording alone: WAV, AIFF, AU, CAF, and Ogg with
-    another serial number.
+    Kinds are those in which libsndfile and FFmpeg read the first recording alone: WAV, AIFF, AU, CAF, MP4 and
+    ASF. Of an Ogg, which has to be read to its end, `is_ogg_behind` tells.
 
     Args:
         file: open for reading; it can seek, and is left at its beginning.
@@ -49,8 +52,10 @@ def kind_behind(file: BinaryIO) -> str | None:
         is_behind = _lies_at(file, _big_endian(start, 4) + _big_endian(start, 8), size, AU)
     elif kind == "CAF":
         is_behind = _is_caf_behind(file, size)
-    elif kind == "Ogg":
-        is_behind = _is_ogg_behind(file, size)
+    elif kind == "MP4":
+        is_behind = _is_mp4_behind(file, size)
+    elif kind == "ASF":
+        is_behind = _is_asf_behind(file, size)
     file.seek(0)
     return kind if is_behind else None
 
@@ -89,19 +94,59 @@ def _is_caf_behind(file: BinaryIO, size: int) -> bool:
     return False
 
 
-def _is_ogg_behind(file: BinaryIO, size: int) -> bool:
-    """Return whether the last page belongs to a stream that does not begin with the file (RFC 3533,
-    section 4: chained streams)."""
-    serials, at = set(), 0
+def _is_mp4_behind(file: BinaryIO, size: int) -> bool:
+    at = 0
     for _ in range(MOST_CHUNKS):
         file.seek(at)
-        page = file.read(27 + 255)
-        if len(page) < 27 or page[:4] != OGG or not page[5] & 2:
+        head = file.read(16)
+        length, name = _big_endian(head, 0), head[4:8]
+        if name == b"ftyp" and at:
+            return True
+        if length == 1:
+            length = int.from_bytes(head[8:16], "big")
+        at += length
+        if length < 8 or at + 8 > size:
+            return False
+    return False
+
+
+def _is_asf_behind(file: BinaryIO, size: int) -> bool:
+    at = 0
+    for _ in range(MOST_CHUNKS):
+        file.seek(at)
+        head = file.read(24)
+        if at and head.startswith(ASF):
+            return True
+        length = int.from_bytes(head[16:24], "little")
+        at += length
+        if length < 24 or at + 24 > size:
+            return False
+    return False
+
+
+def is_ogg_behind(file: BinaryIO) -> bool:
+    """Return whether a stream begins behind another one in an Ogg (RFC 3533, section 4: chained streams).
+
+    Its serial number may be that of the first. All pages are looked at, up to the first of that stream.
+
+    Args:
+        file: open for reading; it can seek, and its position is restored.
+    """
+    position, at, is_behind, has_begun = file.tell(), 0, False, False
+    while not is_behind:
+        file.seek(at)
+        page = file.read(PAGE_HEAD + 255)
+        if page[:4] == OGG and len(page) > PAGE_HEAD:
+            is_first = bool(page[5] & FIRST_PAGE)
+            is_behind, has_begun = is_first and has_begun, has_begun or not is_first
+            at += PAGE_HEAD + page[26] + sum(page[PAGE_HEAD : PAGE_HEAD + page[26]])
+            continue
+        # Damaged: the next page is looked for.
+        file.seek(at)
+        rest = file.read(LARGEST_PAGE)
+        found = rest.find(OGG, 1)
+        if found < 0 and len(rest) < LARGEST_PAGE:
             break
-        serials.add(page[14:18])
-        at += 27 + page[26] + sum(page[27 : 27 + page[26]])
-    file.seek(max(0, size - LARGEST_PAGE))
-    end = file.read()
-    last = end.rfind(OGG)
-    serial = end[last + 14 : last + 18]
-    return last >= 0 and len(serial) == 4 and bool(serials) and serial not in serials
+        at += found if found > 0 else len(rest) - len(OGG) + 1
+    file.seek(position)
+    return is_behind

@@ -17,6 +17,9 @@ CAF = b"caff"
 OGG = b"OggS"
 """The first bytes of each page of an Ogg."""
 
+ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+"""The first bytes of an ASF (WMA, WMV): the identifier of its header."""
+
 KINDS = {
     "WAV": WAV,
     "AIFF": AIFF,
@@ -24,6 +27,8 @@ KINDS = {
     "CAF": re.compile(CAF + b"\0\1"),
     "FLAC": re.compile(rb"fLaC"),
     "Ogg": re.compile(OGG),
+    "MP4": re.compile(rb".{4}ftyp", re.DOTALL),
+    "ASF": re.compile(re.escape(ASF[:12])),
 }
 
 ARRAYS = {

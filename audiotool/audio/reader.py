@@ -305,6 +305,8 @@ class AudioReader:
             self._warn_incomplete(None, self._position, is_damaged)
         if self._is_mp3 and mp3.is_another_behind(self._source):
             self.warnings.append(concatenated.warning(self.name, "MP3"))
+        elif self._file.format == "OGG" and concatenated.is_ogg_behind(self._source):
+            self.warnings.append(concatenated.warning(self.name, "Ogg"))
         self.warnings += self._file.remarks()
 
     @property

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import struct
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
 
+from audiotool.audio.concatenated import is_ogg_behind
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.unclosed import OpenEnded, corrected
 
@@ -61,6 +64,55 @@ def test_another_recording_in_a_file_or_pipe(tmp_path: Path, container: str, sub
     for source, name in ((path, str(path)), (both, "standard input")):
         message = f"{name} goes on with another {kind}, which is left out: give one recording at a time"
         assert read(source) == (alone, [message])
+
+
+@pytest.mark.parametrize("others", [0, 1])
+@pytest.mark.parametrize("is_opus", [False, True])
+def test_an_ogg_of_the_same_serial_number(tmp_path: Path, is_opus: bool, others: int) -> None:
+    """A jingle before and behind an episode, and encoders that give all streams one number."""
+    one = coded("ogg", "libopus", fflags="bitexact") if is_opus else recording("OGG", "VORBIS")
+    path = tmp_path / "show.ogg"
+    show = one + others * recording("OGG", "OPUS" if is_opus else "VORBIS") + one
+    path.write_bytes(show)
+    for source, name in ((path, str(path)), (show, "standard input")):
+        word = f"{name} goes on with another Ogg, which is left out: give one recording at a time"
+        assert read(source)[1] == [word]
+    assert not is_ogg_behind(io.BytesIO(one))
+    assert is_ogg_behind(io.BytesIO(one[:-20] + bytes(100_000) + one)), "behind damaged pages"
+    assert not is_ogg_behind(io.BytesIO(one[:-20] + bytes(100_000)))
+
+
+def coded(container: str, codec: str, **options: str) -> bytes:
+    """About two seconds in a container of FFmpeg's."""
+    memory = io.BytesIO()
+    with av.open(memory, "w", format=container, options=options) as file:
+        stream: Any = file.add_stream(codec, rate=48000, layout="mono")
+        stream.bit_rate = 128_000
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 88200), np.float32), format="flt", layout="mono")
+        frame.sample_rate, frame.pts = 48000, 0
+        for piece in (frame, None):
+            file.mux(stream.encode(piece))
+    return memory.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("container", "codec", "kind", "options"),
+    [
+        ("mp4", "aac", "MP4", {}),
+        ("mp4", "aac", "MP4", {"movflags": "frag_keyframe+empty_moov"}),
+        ("asf", "wmav2", "ASF", {}),
+    ],
+)
+def test_another_recording_that_ffmpeg_does_not_reach(
+    tmp_path: Path, container: str, codec: str, kind: str, options: dict[str, str]
+) -> None:
+    one = coded(container, codec, **options)
+    alone, warnings = read(one)
+    assert not warnings
+    path = tmp_path / f"both.{container}"
+    path.write_bytes(one + one)
+    word = f"{path} goes on with another {kind}, which is left out: give one recording at a time"
+    assert read(path) == (alone, [word])
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_U8", "PCM_24"])
