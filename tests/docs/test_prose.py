@@ -39,3 +39,26 @@ def test_sentences_of_the_readme_are_short() -> None:
 @pytest.mark.parametrize("page", [page for page in PAGES if not page.startswith("checkpoints/")])
 def test_lines_of_prose_are_short(page: str) -> None:
     assert not [line for line in prose(page).splitlines() if len(line) > WIDEST]
+
+
+def rows_outside_tables(text: str) -> list[str]:
+    """Return the first line of each block with rows that do not begin with a heading and a delimiter row.
+
+    A blank line ends a table: rows behind it are shown as text.
+    """
+    text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text.strip("\n"))]
+    tables = [block for block in blocks if any(line.lstrip().startswith("| ") for line in block)]
+    return [block[0] for block in tables if not re.fullmatch(r"\s*\|( ?:?-+:? ?\|)+", "".join(block[1:2]))]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_rows_stand_in_a_table(page: str) -> None:
+    assert rows_outside_tables((ROOT / page).read_text(encoding="utf-8")) == []
+
+
+def test_rows_behind_a_blank_line_are_found() -> None:
+    table = "| a | b |\n| --- | ---: |\n| 1 | 2 |"
+    assert rows_outside_tables(table) == []
+    assert rows_outside_tables(f"{table}\n\n| 3 | 4 |\n| 5 | 6 |\n\ntext") == ["| 3 | 4 |"]
+    assert rows_outside_tables(f"text\n{table}") == ["text"]
