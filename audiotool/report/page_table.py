@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from audiotool.metrics.rows import Row, number_of
-from audiotool.report.markup import Markup, element, joined
+from audiotool.report.markup import Markup, element, joined, shown
 from audiotool.report.media import Clip, Media
 from audiotool.report.scores import DECIMALS, Measure, rounded, signed
 
@@ -49,7 +49,9 @@ def table(rows: Sequence[Row], measures: Sequence[Measure]) -> Markup:
     lines = [_line(n, row, columns) for n, row in enumerate(rows)]
     head = element("thead", element("tr", *heads))
     caption = element("caption", "Files", class_="hidden")
-    return element("table", caption, head, element("tbody", *lines), id="files", data_first=AT_FIRST)
+    style = f"--columns: {len(heads)}"
+    body = element("tbody", *lines)
+    return element("table", caption, head, body, id="files", data_first=AT_FIRST, style=style)
 
 
 def columns_for(measures: Sequence[Measure]) -> list[Column]:
@@ -150,7 +152,9 @@ def _clock(seconds: float) -> str:
 
 
 def _head(name: str, kind: str, hint: str, first: str, changes: bool = False) -> Markup:
-    buttons = [element("button", name, type="button", data_by="v", title=hint)]
+    # In print, a heading breaks where it has an underscore.
+    broken = Markup(shown(name).replace("_", "_<wbr>"))
+    buttons = [element("button", broken, type="button", data_by="v", title=hint)]
     if changes:
         title = f"Sort by the change of {name}"
         buttons.append(element("button", "Δ", type="button", data_by="d", title=title, aria_label=title))

@@ -271,6 +271,26 @@ def test_every_control_has_a_name(opened: Browser) -> None:
     assert ("slider", "Position") in named
 
 
+def test_print_has_every_column_and_every_reason(browser: Browser, tmp_path: Path) -> None:
+    names = [f"a_long_name_of_a_score_{n}" for n in range(30)]
+    scores = {name: Value(-12.345) for name in names}
+    rows = [Row("a.wav", scores, scores, {"status": "done", "seconds": 3.0})]
+    for n in range(12):
+        rows.append(Row(f"{n}.wav", facts={"status": "failed"}, notes=[f"reason {n}"], failed=True))
+    write_page(tmp_path / "page.html", Report(rows), "none")
+    browser.open(tmp_path / "page.html")
+    reason = "document.querySelector('.failures li:last-child')"
+    assert not browser.run(f"{reason}.checkVisibility()")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    browser.resize(1000, 700)  # a page on its side, less the margins
+    try:
+        assert browser.run("document.documentElement.scrollWidth") == 1000
+        assert browser.run(f"{reason}.checkVisibility()")
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")
+        browser.call("Emulation.clearDeviceMetricsOverride")
+
+
 def test_it_prints_and_turns_dark(opened: Browser) -> None:
     assert opened.pdf().startswith(b"%PDF")
     ground = "getComputedStyle(document.documentElement).backgroundColor"
