@@ -533,11 +533,11 @@
     else if (key === "j") step(1);
     else if (key === "k") step(-1);
     else if (!player || !player.audible.length) return;
-    else if (key === " " && !at.matches("button, input, summary")) player.toggle();
+    else if (key === " " && !at.matches("button, [type=checkbox], summary")) player.toggle();
     else if (key === "a") player.swap();
     else if (clip) player.choose(clip);
-    else if (key === "arrowleft" && !at.matches("input")) player.seek(player.now() - 1);
-    else if (key === "arrowright" && !at.matches("input")) player.seek(player.now() + 1);
+    else if (key === "arrowleft") player.seek(player.now() - 1);
+    else if (key === "arrowright") player.seek(player.now() + 1);
     else return;
     event.preventDefault();
   });

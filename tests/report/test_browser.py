@@ -136,6 +136,21 @@ def test_playing_and_the_other_recording_at_the_same_place(opened: Browser) -> N
     assert opened.run("document.title") == "Denoise, 5 files"
 
 
+def test_the_keys_are_the_same_after_the_slider(opened: Browser) -> None:
+    opened.click("#r1 .open")
+    opened.until("document.querySelector('.transport [data-role=output]').disabled === false")
+    opened.click(".seek")
+    assert opened.run("document.activeElement.className") == "seek"
+    at = opened.run(TIME)
+    opened.press("ArrowLeft")
+    assert opened.run(TIME) == pytest.approx(at - 1, abs=0.02)
+    opened.press(" ")
+    assert opened.run("document.querySelector('.play').textContent") == "Pause"
+    opened.run("document.querySelector('.alike').focus()")
+    opened.press(" ")  # a box that is ticked with Space keeps the key
+    assert opened.run("document.querySelector('.play').textContent") == "Pause"
+
+
 def test_an_input_that_is_a_sum_is_the_input(browser: Browser, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     voice = speech_like(3.0, 16000, 2)
