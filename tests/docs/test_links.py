@@ -47,13 +47,21 @@ def test_the_site_opens_as_files_and_loads_nothing_from_elsewhere(tmp_path: Path
 
     ours = yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))
     plain = [plugin for plugin in ours["plugins"] if isinstance(plugin, str)]
+    # Pages are in sections, as ours are.
+    nav = [{"Start": ["index.md", "other.md"]}, {"Guides": ["guides/deep.md"]}]
     kept = {name: ours[name] for name in ("site_name", "theme", "extra") if name in ours}
-    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**kept, "plugins": plain}))
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump({**kept, "plugins": plain, "nav": nav}))
     shutil.copytree(ROOT / "docs" / "assets", tmp_path / "docs" / "assets")
     (tmp_path / "docs" / "index.md").write_text("# One\n\n[other](other.md)\n")
     (tmp_path / "docs" / "other.md").write_text("# Other\n\na rare word\n")
+    (tmp_path / "docs" / "guides").mkdir()
+    (tmp_path / "docs" / "guides" / "deep.md").write_text("# Deep\n")
     build(load_config(str(tmp_path / "mkdocs.yml")))
     page = (tmp_path / "site" / "index.html").read_text("utf-8")
     assert 'href="other.html"' in page
+    logo = r'href="([^"]*)" title="[^"]*" class="[^"]*\bmd-logo"'
+    assert set(re.findall(logo, page)) == {"index.html"}
+    deep = (tmp_path / "site" / "guides" / "deep.html").read_text("utf-8")
+    assert set(re.findall(logo, deep)) == {"../index.html"}
     assert re.findall(r"<script[^>]* src=\"(?!assets/)", page) == []
     assert "a rare word" in (tmp_path / "site" / "search" / "search_index.js").read_text("utf-8")
