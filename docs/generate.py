@@ -56,7 +56,10 @@ def commands_page() -> str:
     parts = ["# Commands\n"]
     for words, command in _leaves(root, ()):
         parts.append(f"## audiotool {' '.join(words)}\n\n{_prose(command.help or '')}\n")
-        rows = [_row(parameter) for parameter in command.params if not getattr(parameter, "hidden", 0)]
+        context = command.make_context(" ".join(words), [], resilient_parsing=True)
+        rows = [
+            _row(parameter, context) for parameter in command.params if not getattr(parameter, "hidden", 0)
+        ]
         parts.append("| option | value | meaning |\n| --- | --- | --- |\n" + "\n".join(rows) + "\n")
     return "\n".join(parts)
 
@@ -84,17 +87,37 @@ def _prose(text: str) -> str:
     return "\n\n".join(blocks)
 
 
-def _row(parameter: Any) -> str:
+def _row(parameter: Any, context: Any) -> str:
     names = ", ".join(f"`{o}`" for o in (*parameter.opts, *parameter.secondary_opts))
-    value = parameter.metavar or ""
-    help_text = getattr(parameter, "help", None) or ""
+    meaning = [getattr(parameter, "help", None) or ""]
     default = parameter.default
+    if default is not None and parameter.secondary_opts:
+        default = (parameter.opts if default else parameter.secondary_opts)[0]
     shown = getattr(parameter, "show_default", False) and default not in (None, False, "", ...)
-    if shown and not callable(default):
-        help_text += f" Default: `{getattr(default, 'value', default)}`."
-    return (
-        "| " + " | ".join(c.replace("|", "\\|").replace("\n", " ") for c in (names, value, help_text)) + " |"
-    )
+    if parameter.required:
+        meaning.append("Required.")
+    elif shown and not callable(default):
+        meaning.append(f"Default: `{getattr(default, 'value', default)}`.")
+    if parameter.envvar:
+        meaning.append(f"Environment variable: `{parameter.envvar}`.")
+    cells = (names, _value(parameter, context), " ".join(filter(None, meaning)))
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _value(parameter: Any, context: Any) -> str:
+    """The value that an option takes, with its choices or its range; "" for flags."""
+    if getattr(parameter, "is_flag", False):
+        return ""
+    kind = parameter.type
+    if "|" in (parameter.metavar or ""):
+        return str(parameter.metavar)  # says the choices itself
+    if choices := ", ".join(f"`{choice}`" for choice in getattr(kind, "choices", ())):
+        return f"{parameter.metavar}: {choices}" if parameter.metavar else choices
+    name = parameter.make_metavar(context).removesuffix(" RANGE")
+    least, most = getattr(kind, "min", None), getattr(kind, "max", None)
+    if most is None:
+        return name if least is None else f"{name}, at least {least:g}"
+    return f"{name}, {least:g} to {most:g}"
 
 
 def recipes_page() -> str:
@@ -104,14 +127,25 @@ def recipes_page() -> str:
         " `--set KEY=VALUE` overrides any key: `--set train.batch_size=8`. `audiotool recipes show NAME`"
         " prints a bundled recipe, `audiotool recipes losses` the losses with their options.\n"
     )
-    return intro + "\n".join(_sections(Recipe, "", set()))
+    return intro + "\n".join(_sections(Recipe, "", "", {Recipe: ""}))
 
 
-def _sections(section: type[BaseModel], prefix: str, seen: set[type]) -> Iterator[str]:
-    if section in seen:
-        return
-    seen.add(section)
-    title = f"`{prefix}`" if prefix else "The whole recipe"
+def _sections(section: type[BaseModel], prefix: str, kind: str, seen: dict[type, str]) -> Iterator[str]:
+    """A section and those inside it. Each class is described once, under the key that is nearest to the top.
+
+    Args:
+        prefix: key of the section, "data.mixing".
+        kind: words behind the key in the title, " (adam)".
+        seen: classes that have a description -> the key that it stands under.
+    """
+    # This section's keys come before those inside them: `optimiser`, not `adversarial.optimiser`.
+    inside = []
+    for name, field in section.model_fields.items():
+        for inner in _models(field.annotation):
+            if inner not in seen:
+                key = seen[inner] = f"{prefix}.{name}".lstrip(".")
+                inside.append((inner, key))
+    title = f"`{prefix}{kind}`" if prefix else "The whole recipe"
     lines = (section.__doc__ or "").strip().split("\n    Args:")
     described = _described(lines[1]) if len(lines) > 1 else {}
     yield f"\n## {title}\n\n{lines[0].split(chr(10) + chr(10))[0].strip()}\n"
@@ -121,14 +155,14 @@ def _sections(section: type[BaseModel], prefix: str, seen: set[type]) -> Iterato
         default = (
             "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
         )
-        row = (f"`{name}`", _type(field.annotation), default, meaning)
+        there = {seen[inner] for inner in _models(field.annotation)} - {f"{prefix}.{name}".lstrip(".")}
+        like = "".join(f", as `{key}`" for key in sorted(there))
+        row = (f"`{name}`", _type(field.annotation) + like, default, meaning)
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
-    for name, field in section.model_fields.items():
-        for inner in _models(field.annotation):
-            tag = inner.model_fields.get("name")
-            kinds = get_args(tag.annotation) if tag and get_origin(tag.annotation) is Literal else ()
-            suffix = f" ({kinds[0]})" if kinds else ""
-            yield from _sections(inner, f"{prefix}.{name}{suffix}".lstrip("."), seen)
+    for inner, key in inside:
+        tag = inner.model_fields.get("name")
+        kinds = get_args(tag.annotation) if tag and get_origin(tag.annotation) is Literal else ()
+        yield from _sections(inner, key, f" ({kinds[0]})" if kinds else "", seen)
 
 
 def _described(text: str) -> dict[str, str]:
