@@ -89,13 +89,14 @@ def evaluate(
     report: Reports = [],  # noqa: B006
     report_audio: ReportAudio = None,
     plot: Annotated[
-        Path | None,
+        list[Path],
         typer.Option(
             metavar="FILE",
-            help="Draw each metric over the input's SNR (with --noisy), as .png, .svg or .pdf.",
+            help="Draw each metric over the input's SNR (with --noisy), as .png, .svg or .pdf; several times"
+            " for several.",
             show_default=False,
         ),
-    ] = None,
+    ] = [],  # noqa: B006
     against: Annotated[
         Path | None,
         typer.Option(
@@ -165,7 +166,7 @@ def evaluate(
         _check_shown(plot, against, report, pairs, on_screen=as_json or not quiet)
         others = _others(against, pairs, names)
         _check_frames(frames, names, report)
-    others_written = [path for path in (plot, frames) if path is not None]
+    others_written = [*plot, *([frames] if frames is not None else [])]
     for path in others_written:
         refuse_existing(path, overwrite)
     used = (place for pair in pairs for place in (pair.estimate, pair.reference, pair.noisy))
@@ -210,9 +211,9 @@ def evaluate(
             print_scores(rows)
             if found.comparison is not None:
                 print_comparison(found.comparison)
-    if plot is not None:
+    for path in plot:
         with unwritten.held_back():
-            _plot(plot, rows, others, against)
+            _plot(path, rows, others, against)
     is_good = _judge(rows, found.failures or ())
     unwritten.raise_any()
     if not is_good:
@@ -240,22 +241,22 @@ def _check_frames(path: Path | None, names: Sequence[str], report: Sequence[Path
 
 
 def _check_shown(
-    plot: Path | None,
+    plot: Sequence[Path],
     against: Path | None,
     report: Sequence[Path],
     pairs: Sequence[FilePair],
     on_screen: bool,
 ) -> None:
-    """Check that something shows the other system, and that the plot can be drawn.
+    """Check that something shows the other system, and that the plots can be drawn.
 
     Raises:
-        InputError: nothing does, the plot cannot be written, or no pair has what is drawn.
+        InputError: nothing does, a plot cannot be written, or no pair has what is drawn.
         DependencyError: matplotlib is not installed.
     """
-    if plot is not None:
-        from audiotool.plots.figure import check_path
+    if plot:
+        from audiotool.plots.figure import check_paths
 
-        check_path(plot)
+        check_paths(plot)
         if against is None and not any(pair.reference and pair.noisy for pair in pairs):
             raise InputError("--plot draws scores over the input's SNR: give --reference and --noisy")
     elif against is not None and not on_screen and all(path.suffix.lower() == ".csv" for path in report):

@@ -46,11 +46,11 @@ def plot(
     audiotool plot noisy.wav clean.wav -o both.png
     audiotool plot noisy.wav clean.wav -o removed.pdf --show spectrogram --difference
     """
-    from audiotool.plots.figure import check_path, save
+    from audiotool.plots.figure import check_paths, save
     from audiotool.plots.recordings import plot_recordings, tracks_to_plot
 
     with as_plan_error():
-        check_path(output)
+        check_paths([output])
         refuse_existing(output, overwrite)
         tracks = tracks_to_plot(files, difference)
     save(plot_recordings(tracks, show.value), output)

@@ -26,17 +26,21 @@ BEFORE, AFTER = "#9aa1a9", "#2f6690"
 """Colours of inputs and of outputs, as on the page."""
 
 
-def check_path(path: Path) -> None:
-    """Check the path of a plot, and that matplotlib is installed, before any work is done.
+def check_paths(paths: Sequence[Path]) -> None:
+    """Check the paths of a plot, and that matplotlib is installed, before any work is done.
 
     Raises:
-        InputError: the ending is none of `FORMATS`, or the file cannot be written.
+        InputError: a path has none of the endings of `FORMATS`, is given twice, or cannot be written.
         DependencyError: matplotlib is not installed.
     """
-    require("matplotlib", "a plot")
-    if path.suffix.lower() not in FORMATS:
-        raise InputError(f"{path}: a plot ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    check_writable(path)
+    if paths:
+        require("matplotlib", "a plot")
+    for n, path in enumerate(paths):
+        if path.suffix.lower() not in FORMATS:
+            raise InputError(f"{path}: a plot ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
+        if path in paths[:n]:
+            raise InputError(f"{path}: two plots cannot be one file")
+        check_writable(path)
 
 
 def new_figure(width: float, height: float) -> Figure:

@@ -223,12 +223,13 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     for snr in (0, 10):
         scored(tmp_path, f"{snr}.wav", snr, None)
     words = ["evaluate", "--reference", "clean", "--estimate", "noisy", "--metrics", "si_sdr", "-q"]
-    plain = ["--noisy", "noisy", "--plot", "snr.svg", "--report", "other.json"]
+    plain = ["--noisy", "noisy", "--plot", "snr.svg", "--plot", "snr.png", "--report", "other.json"]
     done = run_command(*words, *plain)
     assert done.exit_code == 0, done.output
     done = run_command(*words, "--against", "other.json", "--plot", "both.pdf")
     assert done.exit_code == 0, done.output
     assert Path("snr.svg").read_bytes().startswith(b"<?xml")
+    assert Path("snr.png").read_bytes().startswith(b"\x89PNG")
     assert Path("both.pdf").read_bytes().startswith(b"%PDF")
     done = run_command(*words, "--against", "other.json")
     assert done.exit_code == 2
@@ -239,6 +240,12 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert done.exit_code == 2
     assert "other.json has none of these files" in done.stderr
     assert not Path("far.json").exists()
+    wrong = [(("a.svg", "a.bmp"), "a plot ends in"), (("a.svg", "a.svg"), "two plots cannot be one file")]
+    for (first, second), reason in [*wrong, (("a.svg", "snr.png"), "snr.png exists")]:
+        done = run_command(*words, "--noisy", "noisy", "--plot", first, "--plot", second)
+        assert done.exit_code == 2
+        assert reason in done.stderr
+        assert not Path("a.svg").exists()
     done = run_command(*words, "--plot", "late.svg")
     assert done.exit_code == 2
     assert "give --reference and --noisy" in done.stderr
