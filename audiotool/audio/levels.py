@@ -8,6 +8,17 @@ from numpy.typing import NDArray
 FloatBlock = NDArray[np.floating]
 
 
+def limited_words(count: int, peak: float) -> str:
+    """Return the remark that samples beyond full scale were limited.
+
+    Args:
+        count: number of samples.
+        peak: greatest sample before; 1 is full scale.
+    """
+    what = "sample beyond full scale was" if count == 1 else "samples beyond full scale were"
+    return f"{count} {what} limited (peak {peak:.3f})"
+
+
 def rounded(block: FloatBlock, bits: int) -> tuple[FloatBlock, int]:
     """Round to integers of `bits` bits, as floating point.
 

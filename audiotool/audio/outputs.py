@@ -14,6 +14,7 @@ from audiotool.arrays import Array, UserArray, in_whole_hertz
 from audiotool.atomic import as_input_error
 from audiotool.audio import OPEN_FILE, PIPE
 from audiotool.audio.formats import muxer_for
+from audiotool.audio.levels import limited_words
 from audiotool.audio.writer import FileWriter, OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.paths import local_path
@@ -105,9 +106,6 @@ def _write(
     with open_writer(path, wanted) as writer:
         writer.write((array.in_double() if writer.subtype in DOUBLES else array.block).T)
     if writer.limited:
-        log.warning(
-            "%s: %d samples beyond full scale were limited (peak %.3f); subtype='FLOAT' keeps them",
-            *(name, writer.limited, writer.peak),
-        )
+        log.warning("%s: %s; subtype='FLOAT' keeps them", name, limited_words(writer.limited, writer.peak))
     if writer.excess:
         log.warning("%s: %s", name, writer.excess)

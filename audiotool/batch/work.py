@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audiotool.atomic import claimed
 from audiotool.audio import PIPE
+from audiotool.audio.levels import limited_words
 from audiotool.batch.changes import Versions
 from audiotool.batch.existing import is_done, there
 from audiotool.batch.job import Job
@@ -244,8 +245,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
     rows[0].notes += result.warnings
     if result.limited:
         rows[0].notes.append(
-            f"{result.limited} samples beyond full scale were limited (peak {result.peak:.3f});"
-            " a WAV with --subtype FLOAT keeps them"
+            f"{limited_words(result.limited, result.peak)}; a WAV with --subtype FLOAT keeps them"
             + (", and adds up to the input" if job.target.residual is not None else "")
         )
     return rows

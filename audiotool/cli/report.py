@@ -84,7 +84,12 @@ def show(
     if as_json:
         write_document("report show", output=[str(path) for path in output], rows=len(found.rows))
     elif not quiet:
-        say(f"{len(found.rows)} rows: {', '.join(map(str, output))}")
+        say(f"{_rows(found)}: {', '.join(map(str, output))}")
+
+
+def _rows(report: Report) -> str:
+    count = len(report.rows)
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 @app.command("merge")
@@ -159,7 +164,7 @@ def merge(
         write_document("report merge", output=paths, rows=len(whole.rows), missing=missing, repeated=twice)
     elif not quiet:
         count = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
-        say(f"{len(whole.rows)} rows of {count}: {', '.join(map(str, output))}")
+        say(f"{_rows(whole)} of {count}: {', '.join(map(str, output))}")
     if missing or shared:
         raise typer.Exit(1)
 

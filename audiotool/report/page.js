@@ -95,9 +95,12 @@
 
   function matches(row) {
     const kind = show.value;
-    if (kind === "worse" ? row.dataset.worse === undefined : kind && row.dataset.status !== kind) return false;
-    const text = row.cells[0].textContent.toLowerCase();
-    return filter.value.toLowerCase().split(/\s+/).every((word) => text.includes(word));
+    const marked = kind === "worse" || kind === "remarks";
+    if (marked ? row.dataset[kind] === undefined : kind && row.dataset.status !== kind) return false;
+    // Some systems write the accents of file names as signs of their own.
+    const plain = (text) => text.normalize("NFC").toLowerCase();
+    const text = plain(row.cells[0].textContent);
+    return plain(filter.value).split(/\s+/).every((word) => text.includes(word));
   }
 
   function refilter() {

@@ -161,6 +161,7 @@ def _main(report: Report, measures: Sequence[Measure]) -> list[Markup]:
         "skipped": "there before",
         "failed": "failed",
         "worse": "got worse",
+        "remarks": "with remarks",
     }
     options = [element("option", words, value=value) for value, words in choices.items()]
     keys = [element("span", element("kbd", key), f" {words}") for key, words in _KEYS]

@@ -167,11 +167,14 @@ def _line(n: int, row: Row, columns: Sequence[Column]) -> Markup:
     )
     name = element("th", opener, scope="row", data_v=row.name)
     ending = row.status
-    mark = element("td", ending, class_=f"status {ending}", data_v=ending)
+    remarks = 0 if ending == "failed" else len(row.remarks)
+    words = f"{ending}, {remarks} remark{'' if remarks == 1 else 's'}" if remarks else ending
+    mark = element("td", words, class_=f"status {ending}", data_v=ending)
     cells = joined(*(column.cell(row) for column in columns))
     worse = 'class="worse"' in cells
     later = "later" if n >= AT_FIRST else None
-    return element("tr", name, mark, cells, id=f"r{n}", class_=later, data_status=ending, data_worse=worse)
+    marks = {"data_status": ending, "data_worse": worse, "data_remarks": bool(remarks)}
+    return element("tr", name, mark, cells, id=f"r{n}", class_=later, **marks)
 
 
 def _holds(column: Column, row: Row) -> bool:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audiotool.audio.levels import limited_words
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Writer
@@ -136,6 +137,5 @@ def _limited(writer: Writer) -> Iterator[str]:
     """Yield how many samples have been limited, if any."""
     if writer.limited:
         yield (
-            f"{writer.limited} samples beyond full scale were limited (peak {writer.peak:.3f}):"
-            " those of a recording in floating point are kept"
+            f"{limited_words(writer.limited, writer.peak)}: those of a recording in floating point are kept"
         )

@@ -69,7 +69,7 @@ def test_write_fills_an_open_file_and_leaves_it_open(tmp_path: Path) -> None:
 
 def test_warnings_of_an_open_file_name_no_other(caplog: pytest.LogCaptureFixture) -> None:
     write(io.BytesIO(), np.array([0.0, 2.5]), 16000, format="wav")
-    assert caplog.messages[0].startswith("the open file: 1 samples beyond full scale")
+    assert caplog.messages[0].startswith("the open file: 1 sample beyond full scale was limited")
 
 
 @pytest.mark.parametrize(

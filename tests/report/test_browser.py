@@ -7,6 +7,7 @@ import dataclasses
 import io
 import os
 import time
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -97,10 +98,27 @@ def test_filtering(opened: Browser) -> None:
     assert opened.run("document.querySelector('#count').textContent") == "1 of 5 files"
     opened.press("Escape")
     assert opened.run(ORDER) == "r0,r1,r2,r3,r4"
-    for kind, found in (("worse", "r0"), ("failed", "r4"), ("done", "r0,r1,r2,r3"), ("", "r0,r1,r2,r3,r4")):
+    kinds = {"worse": "r0", "remarks": "r2", "failed": "r4", "done": "r0,r1,r2,r3", "": "r0,r1,r2,r3,r4"}
+    for kind, found in kinds.items():
         show = f"(s => {{ s.value = '{kind}'; s.dispatchEvent(new Event('change')); }})"
         opened.run(f"{show}(document.querySelector('#show'))")
         assert opened.run(ORDER) == found
+
+
+def test_rows_with_remarks_are_marked(opened: Browser) -> None:
+    marks = opened.run("[...document.querySelectorAll('td.status')].map(cell => cell.textContent)")
+    assert marks == ["done", "done", "done, 1 remark", "done", "failed"]
+
+
+def test_the_filter_finds_accents_however_they_are_written(browser: Browser, tmp_path: Path) -> None:
+    names = [unicodedata.normalize(form, "émile.wav") for form in ("NFC", "NFD")]
+    write_page(tmp_path / "page.html", Report([Row(name) for name in names]), "none")
+    browser.open(tmp_path / "page.html")
+    for name in names:
+        browser.run("document.querySelector('#filter').value = ''")
+        browser.click("#filter")
+        browser.call("Input.insertText", text=name)
+        assert browser.run(ORDER) == "r0,r1"
 
 
 def test_playing_and_the_other_recording_at_the_same_place(opened: Browser) -> None:
