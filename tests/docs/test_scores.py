@@ -6,6 +6,7 @@ import re
 
 from kit.docs import ROOT
 
+from audiotool.checkpoint import read_metadata
 from audiotool.metrics.base import METRICS
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
@@ -43,3 +44,14 @@ def test_the_table_has_the_windows_and_floors_of_the_code() -> None:
         spectral.POWER_FLOOR,
         *[spectral.MAGNITUDE_FLOOR] * 2,
     ]
+
+
+def test_the_separators_row_of_the_results_is_its_checkpoints() -> None:
+    text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
+    row = re.search(
+        r"^\| separate, two voices, .*SI-SDR, dB \| (\S+) \(mixture\) \| (\S+) \|", text, re.MULTILINE
+    )
+    assert row is not None
+    metrics = read_metadata(ROOT / "checkpoints" / "two-speakers-16k.safetensors").metrics
+    measured = [metrics[name]["si_sdr"] for name in ("test, input", "test, 120 files")]
+    assert list(row.groups()) == [f"{score:.1f}" for score in measured]
