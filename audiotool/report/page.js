@@ -27,17 +27,18 @@
   const theme = $("#theme");
   if (theme) {
     const root = document.documentElement;
+    const system = matchMedia("(prefers-color-scheme: dark)");
+    let isDark = false;
+    // The button is named after what it does.
     const show = (dark) => {
-      theme.setAttribute("aria-pressed", dark);
+      isDark = dark;
       theme.textContent = dark ? "Light" : "Dark";
     };
-    const system = matchMedia("(prefers-color-scheme: dark)");
     show(system.matches);
     system.addEventListener("change", () => { if (!root.dataset.theme) show(system.matches); });
     theme.addEventListener("click", () => {
-      const dark = theme.getAttribute("aria-pressed") !== "true";
-      root.dataset.theme = dark ? "dark" : "light";
-      show(dark);
+      root.dataset.theme = isDark ? "light" : "dark";
+      show(!isDark);
     });
   }
 

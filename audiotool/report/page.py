@@ -172,7 +172,7 @@ def _main(report: Report, measures: Sequence[Measure]) -> list[Markup]:
         ),
         element("label", "Show ", element("select", *options, id="show")),
         element("output", id="count", aria_live="polite"),
-        element("button", "Dark", type="button", id="theme", aria_pressed="false"),
+        element("button", "Dark", type="button", id="theme"),
         class_="bar",
     )
     return [

@@ -1,6 +1,8 @@
 "use strict";
 const find = (id) => document.getElementById(id);
 const say = (text) => { find("state").textContent = text; };
+// The line that changes many times a second is no status, which screen readers read aloud at every change.
+const sayHowFar = (text) => { find("so-far").textContent = text; };
 const FAREWELL_MS = 3000; // longest wait for the tail and the server's bye
 const REST_MS = 1000; // longer than what the player holds, and than the sound card's buffer
 let running = null;
@@ -16,8 +18,23 @@ function settings() {
   return { type: "settings", mix: find("bypass").checked ? 0 : 1, max_attenuation: limit };
 }
 
+// A button that is disabled loses the focus, which goes to the next one that is enabled.
+let isFocusLost = false;
+
+function disable(id) {
+  if (document.activeElement === find(id)) isFocusLost = true;
+  find(id).disabled = true;
+}
+
+function enable(id) {
+  find(id).disabled = false;
+  const at = document.activeElement;
+  if (isFocusLost && (at === document.body || at.disabled)) find(id).focus();
+  isFocusLost = false;
+}
+
 async function start() {
-  find("start").disabled = true;
+  disable("start");
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
@@ -52,7 +69,8 @@ async function start() {
         socket.send(JSON.stringify(settings()));
         call.source = context.createMediaStreamSource(media);
         call.source.connect(recorder);
-        find("stop").disabled = false;
+        say("Running.");
+        enable("stop");
       } else if (message.type === "bye") {
         stop(call, `Done: ${message.seconds} s.`);
       }
@@ -63,18 +81,18 @@ async function start() {
     find("after").value = level(samples);
     player.port.postMessage(samples);
     const seconds = (call.got / context.sampleRate).toFixed(1);
-    say(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
+    sayHowFar(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
         (call.missing ? `; gaps: ${call.missing}` : "") + ".");
   };
   socket.onclose = ({ code, reason }) =>
-    stop(call, code === 1000 ? null : `Ended: ${reason || "connection lost"} (${code}).`);
+    stop(call, code === 1000 ? "Ended." : `Ended: ${reason || "connection lost"} (${code}).`);
 }
 
 const release = (media) => media.getTracks().forEach((track) => track.stop());
 
 // Ends the microphone at once, and the call when the server has sent the rest.
 function finish(call) {
-  find("stop").disabled = true;
+  disable("stop");
   release(call.media);
   call.source.disconnect();
   if (call.socket.readyState === WebSocket.OPEN) call.socket.send(JSON.stringify({ type: "end" }));
@@ -92,15 +110,16 @@ function stop(call, text) {
   if (context) setTimeout(() => context.close(), REST_MS);
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   for (const id of ["before", "after"]) find(id).value = -60;
-  find("start").disabled = false;
-  find("stop").disabled = true;
+  sayHowFar("");
+  disable("stop");
+  enable("start");
   if (text) say(text);
 }
 
 find("start").onclick = () => start().catch((error) => {
   const what = running ? "No sound" : "No microphone";
   if (running) stop(running, null);
-  find("start").disabled = false;
+  enable("start");
   say(`${what}: ${error.message}`);
 });
 find("stop").onclick = () => finish(running);

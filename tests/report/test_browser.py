@@ -330,6 +330,11 @@ def test_it_prints_and_turns_dark(opened: Browser) -> None:
     light = opened.run(ground)
     opened.click("#theme")
     dark = opened.run(ground)
+    # The switch is named after what it does: it is no state that is on or off.
+    assert opened.run("document.querySelector('#theme').textContent") == "Light"
+    assert opened.run("document.querySelector('#theme').ariaPressed") is None
+    opened.click("#theme")
+    assert opened.run(ground) == light
     assert sum(map(int, light[4:-1].split(","))) > 700
     assert sum(map(int, dark[4:-1].split(","))) < 100
 

@@ -21,6 +21,8 @@ from audiotool.serve.service import Call, Service
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium here")
 
 STATE = "document.querySelector('#state').textContent"
+SO_FAR = "document.querySelector('#so-far').textContent"
+FOCUSED = "document.activeElement.id"
 
 NOTE_TIMES = """(() => {
   window.times = {};
@@ -33,7 +35,7 @@ NOTE_TIMES = """(() => {
 
 
 def seconds_cleaned(browser: Browser) -> float:
-    return float(browser.run(f"parseFloat({STATE}) || 0"))
+    return float(browser.run(f"parseFloat({SO_FAR}) || 0"))
 
 
 def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
@@ -48,8 +50,11 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
         with Browser(tmp_path / "profile", options=options) as browser:
             browser.visit(f"http://127.0.0.1:{running.port}/")
             browser.click("#start")
-            browser.until(f"parseFloat({STATE}) > 1")
-            assert "the model lags by" in browser.run(STATE)
+            browser.until(f"parseFloat({SO_FAR}) > 1")
+            assert "the model lags by" in browser.run(SO_FAR)
+            # A status is read aloud at every change.
+            assert browser.run(STATE) == "Running."
+            assert browser.run(FOCUSED) == "stop"
             assert len(running.service.calls) == 1
             (call,) = running.service.calls
             assert call.stream.settings.mix == 1.0
@@ -63,6 +68,8 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             browser.run(NOTE_TIMES)
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
+            assert browser.run(FOCUSED) == "start"
+            assert browser.run(SO_FAR) == ""
             browser.until("times.closed")
             # The player holds half a second at most, which is heard before the sound is switched off.
             assert browser.run("times.closed - times.done") > 500
@@ -110,7 +117,7 @@ def test_stop_releases_the_microphone_before_the_server_answers(
         with Browser(tmp_path / "profile", options=options) as browser:
             browser.visit(f"http://127.0.0.1:{running.port}/")
             browser.click("#start")
-            browser.until(f"parseFloat({STATE}) > 0.5")
+            browser.until(f"parseFloat({SO_FAR}) > 0.5")
             browser.run("window.tracks = running.media.getTracks()")
             browser.click("#stop")
             assert browser.run("tracks.map((track) => track.readyState)") == ["ended"]
@@ -121,8 +128,8 @@ def test_stop_releases_the_microphone_before_the_server_answers(
             browser.click("#start")
             browser.until("Boolean(running)")
             may_answer.set()
-            browser.until(f"parseFloat({STATE}) > 0.5 || {STATE}.includes('connection lost')")
-            assert "cleaned" in browser.run(STATE)
+            browser.until(f"parseFloat({SO_FAR}) > 0.5 || {STATE}.includes('connection lost')")
+            assert "cleaned" in browser.run(SO_FAR)
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
         running.wait_until_idle()
