@@ -161,7 +161,9 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
             _print_scores(outcomes, options, to_stdout)
     failures = sum(o.status == "failed" for o in outcomes)
     if len(outcomes) != 1 and (failures or not options.quiet) and not as_events:
-        say(batch_summary(outcomes, time.monotonic() - began))
+        # A report has the time before it was written.
+        told = None if report is None else report.run.elapsed_s
+        say(batch_summary(outcomes, told or time.monotonic() - began))
     unwritten.raise_any()
     if failures:
         raise typer.Exit(1)

@@ -59,11 +59,13 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     if seconds:
         totals.append(("audio", _duration(math.fsum(seconds)), ""))
     totals.append(("failed", failures, ""))
-    done = [numeric_fact(row, "seconds") for row in rows if row.status == "done"]
-    processed = math.fsum(s for s in done if s is not None)
-    if run.elapsed_s and processed:
-        elapsed = f"in {_duration(run.elapsed_s)}"
-        totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", elapsed))
+    if run.elapsed_s:
+        totals.append(("took", _duration(run.elapsed_s), ""))
+        # Rows that were only scored say nothing of a model's speed.
+        made = [row for row in rows if row.status == "done" and numeric_fact(row, "real_time_factor")]
+        processed = math.fsum(numeric_fact(row, "seconds") or 0.0 for row in made)
+        if processed:
+            totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", ""))
     for measure in measures:
         found = means(report.rows, measure.name)
         if found.after is not None:

@@ -233,6 +233,19 @@ def test_both_sides_of_means_are_over_the_same_files(tmp_path: Path) -> None:
     assert "mean 3.000 → 3.000, 3 of 4 files" in text
 
 
+def test_only_what_was_processed_has_a_speed(tmp_path: Path) -> None:
+    def texts(**facts: object) -> list[str]:
+        rows = [Row(name, facts={"status": "done", "seconds": 3.0, **facts}) for name in ("a", "b")]
+        write_page(tmp_path / "page.html", Report(rows, Run("audiotool", elapsed_s=1.5)), "none")
+        return read_page(tmp_path / "page.html").texts
+
+    scored = texts()
+    assert scored[scored.index("took") + 1] == "1.5 s"
+    assert "x real time" not in scored
+    made = texts(real_time_factor=9.0)
+    assert made[made.index("x real time") + 1] == "4.0"
+
+
 def test_a_row_of_several_outputs_has_no_level_or_peak_of_its_own(tmp_path: Path, shown: Row) -> None:
     def heads(row: Row) -> set[str]:
         row.media = make_media(row, sound=False)
