@@ -19,7 +19,7 @@ from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
-from audiotool.metrics.rows import REFERENCE_RATE, Row, without_ending
+from audiotool.metrics.rows import NOT_FETCHED, REFERENCE_RATE, Row, without_ending
 from audiotool.metrics.values import Value
 from audiotool.paths import Folders, is_url
 from audiotool.progress import Progress
@@ -139,11 +139,15 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
     Outputs in an object store are not fetched for that.
     """
-    if is_remote(job) and job.references:
-        job = job._replace(references=(), unscored="its output was in the object store already")
+    references = job.references if is_remote(job) else ()
+    if references:
+        job = job._replace(references=(), unscored=NOT_FETCHED)
 
     def action() -> tuple[float, list[Row]]:
         rows = _rows(job, work, None)
+        if len(references) == 1:
+            # An earlier report may have the scores against this reference.
+            rows[0].facts["reference"] = str(references[0])
         if not is_remote(job):
             _add_media(rows, job, work)
         return 0.0, rows
@@ -299,4 +303,6 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     if list(order) != sorted(order):
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")
+    for row in rows:
+        row.scoring_notes = list(row.notes)
     return rows, order

@@ -14,6 +14,9 @@ from audiotool.metrics.values import Curve, Value
 REFERENCE_RATE = "reference_sample_rate"
 """Name of the fact that is the sample rate in Hz at which a row's files were compared."""
 
+NOT_FETCHED = "its output was in the object store already"
+"""The reason of scores that were not attempted, because a resumed batch fetches no outputs from a store."""
+
 
 @dataclass
 class Row:
@@ -28,6 +31,7 @@ class Row:
         failed: whether the job failed; its values are then reasons.
         curves: scores over time, by name of the metric.
         media: pictures and sounds for a page, see `report.media`; None without.
+        scoring_notes: those of the notes of an output in a batch that come from its scoring.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Row:
     failed: bool = False
     curves: dict[str, Curve] = field(default_factory=dict)
     media: Any = field(default=None, compare=False, repr=False)
+    scoring_notes: list[str] = field(default_factory=list)
 
     @property
     def reasons(self) -> dict[str, str]:

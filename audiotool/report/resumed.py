@@ -7,10 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import NOT_FETCHED, REFERENCE_RATE, Row
 from audiotool.paths import is_url
 from audiotool.report.json_document import read_json_report
 from audiotool.text import encodable, without_credentials
+
+SCORING_FACTS = ("reference", REFERENCE_RATE)
+"""Names of the facts that belong to a row's scores."""
 
 Places = tuple[str, ...]
 """The input of a row, and its outputs."""
@@ -55,16 +58,21 @@ class FormerReport:
         self._rows = {_written(_places(row)): row for row in rows if row.status != "failed"}
 
     def complete(self, rows: Iterable[Row]) -> None:
-        """Give skipped rows the facts and notes that this report has of the same inputs and outputs, and the
-        scores that they lack: those of outputs in a store."""
+        """Give skipped rows what this report has of the same inputs and outputs: facts and notes.
+
+        Scores come from the present scoring, and so do its facts and notes. Those of outputs in a store, which
+        are not fetched to be scored, come from this report if it compared them with the same reference.
+        """
         for row in rows:
             found = self._row(_places(row)) if row.status == "skipped" else None
-            if found is not None:
-                row.facts = {**found.facts, **row.facts}
-                missing = [name for name, score in row.values.items() if score.value is None]
-                for scores, former in ((row.values, found.values), (row.baseline, found.baseline)):
-                    scores |= {name: former[name] for name in missing if name in former}
-                row.notes = list(dict.fromkeys([*found.notes, *row.notes]))
+            if found is None:
+                continue
+            if self._has_reference(row, found):
+                _take_scores(row, found)
+            kept = {name: fact for name, fact in found.facts.items() if name not in SCORING_FACTS}
+            row.facts = {**kept, **row.facts}
+            of_output = [note for note in found.notes if note not in found.scoring_notes]
+            row.notes = list(dict.fromkeys([*row.notes, *of_output]))
 
     def rows_of(self, source: str, outputs: Sequence[str]) -> list[Row]:
         """Return the rows of one input as skipped ones: one of all its outputs, or one of each."""
@@ -73,6 +81,14 @@ class FormerReport:
         for row in found:
             row.facts["status"] = "skipped"
         return found
+
+    def _has_reference(self, row: Row, found: Row) -> bool:
+        """Return whether the reference of a row is that of this report's row, and not newer than the report."""
+        place = row.facts.get("reference")
+        if place is None or encodable(place) != found.facts.get("reference"):
+            return False
+        changed = _time_of(place)
+        return changed is not None and changed <= self._written
 
     def _row(self, places: Places) -> Row | None:
         """Return the row of an input and outputs; None without one, or if an output is newer or elsewhere."""
@@ -87,8 +103,19 @@ class FormerReport:
         return found if is_described else None
 
 
+def _take_scores(row: Row, found: Row) -> None:
+    """Give a row the scores of an earlier one that were not attempted, and what their scoring said."""
+    missing = [name for name, score in row.values.items() if score.reason == NOT_FETCHED]
+    for scores, former in ((row.values, found.values), (row.baseline, found.baseline)):
+        scores |= {name: former[name] for name in missing if name in former}
+    if missing:
+        row.facts |= {name: found.facts[name] for name in SCORING_FACTS if name in found.facts}
+        row.scoring_notes = found.scoring_notes
+        row.notes += found.scoring_notes
+
+
 def _time_of(source: str) -> int | None:
-    """Return the time of an input in ns; None of a pipe, and of one that is not there any more."""
+    """Return the time of a file in ns; None of a pipe, and of one that is not there any more."""
     try:
         return os.stat(source).st_mtime_ns
     except (OSError, ValueError):

@@ -23,7 +23,7 @@ from audiotool import extras
 from audiotool.checkpoint import sha256
 from audiotool.cli.tasks import requested_checkpoint
 from audiotool.errors import CheckpointError
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import NOT_FETCHED, Row
 from audiotool.report.report import Report
 from audiotool.report.write import write_reports
 from audiotool.tasks.options import TaskOptions
@@ -319,6 +319,16 @@ def test_a_resumed_report_keeps_what_is_known_of_outputs_in_a_store(denoise: Cal
     assert denoise(*command, "--skip-existing").exit_code == 0
     after, _ = json.loads(Path("r.json").read_text())["files"]
     assert after == {**before, "status": "skipped"}
+    # Scores against another reference are not taken over.
+    write_speech(Path("other/a.wav"), 0.2)
+    write_speech(Path("other/b.wav"), 0.2)
+    for reference in ("other", "in"):
+        anew = ("in", "-o", place, "--reference", reference, "--metrics", "si_sdr", "--report", "r.json")
+        assert denoise(*anew, "--skip-existing").exit_code == 0
+        after, _ = json.loads(Path("r.json").read_text())["files"]
+        assert after["reference"] == str(Path(reference, "a.wav"))
+        assert (after["si_sdr"], after["reasons"]["si_sdr"]) == (None, NOT_FETCHED)
+        assert after["settings"] == before["settings"]
 
 
 def test_credentials_of_urls_are_neither_shown_nor_written(

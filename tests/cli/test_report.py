@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from kit.audio import write_speech
 from kit.command import run_command
 from kit.disk import largest_file
@@ -171,6 +173,35 @@ def test_a_resumed_report_keeps_what_the_earlier_one_knew(folder: Path) -> None:
     again = json.loads(Path("r.json").read_text())["files"]
     assert "checkpoint_sha256" not in again[0]
     assert "checkpoint_sha256" in again[1]
+
+
+def test_scores_of_a_resumed_report_and_their_notes_are_of_the_present_references(folder: Path) -> None:
+    for path in ("in/broken.wav", "in/b & c.wav"):
+        Path(path).unlink()
+    Path("in/a.wav").write_bytes(Path("in/a.wav").read_bytes()[:-4000])
+    write_speech(Path("of 8 kHz/a.wav"), 0.5, 8000)
+    soundfile.write(write_speech(Path("silent/a.wav"), 0.5), np.zeros(8000), 16000)
+    words = ("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--report", "r.json")
+
+    def scored(*more: str) -> dict[str, Any]:
+        done = run(*words, *more)
+        assert done.exit_code == 0, done.output
+        [row] = json.loads(Path("r.json").read_text())["files"]
+        return dict(row)
+
+    first = scored("--reference", "of 8 kHz", "--metrics", "si_sdr")
+    [*of_scoring, of_output] = first["notes"]
+    assert "resampled from 16000 to 8000 Hz" in of_scoring[0]
+    assert first["scoring_notes"] == of_scoring
+    assert "is truncated" in of_output
+    second = scored("--skip-existing", "--reference", "silent", "--metrics", "si_sdr")
+    assert second["reference"] == str(Path("silent", "a.wav"))
+    assert (second["si_sdr"], "silent" in second["reasons"]["si_sdr"]) == (None, True)
+    assert [note for note in second["notes"] if note not in second["scoring_notes"]] == [of_output]
+    assert not [note for note in second["notes"] if "resampled" in note]
+    unscored = scored("--skip-existing")
+    assert unscored["notes"] == [of_output]
+    assert not {"si_sdr", "scoring_notes", "reference", "reference_sample_rate"} & unscored.keys()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text there")
