@@ -9,6 +9,7 @@ from audiotool.audio import PIPE, remote
 from audiotool.batch.job import Job
 from audiotool.errors import InputError
 from audiotool.paths import Folders, is_url
+from audiotool.text import listed
 
 
 def there(job: Job, folders: Folders) -> list[str]:
@@ -26,16 +27,36 @@ def is_done(job: Job, found: list[str]) -> bool:
     Args:
         found: the outputs that are `there`.
     """
-    return len(found) == len(job.target.places) and not _is_newer(job)
+    return len(found) == len(job.target.places) and not _older(job, found)
 
 
-def _is_newer(job: Job) -> bool:
-    """Return whether a job's inputs are newer than its outputs; False where no file or store tells."""
+def part_kept(job: Job, found: list[str]) -> str:
+    """Return why a job that skips existing outputs cannot be done: a part of its outputs is there, and is kept;
+    "" where it can.
+
+    Outputs of one input belong together. Those of two models, or of other --stems, do not add up.
+
+    Args:
+        found: the outputs that are `there`.
+    """
+    missing = [place for place in job.target.places if place != PIPE and place not in found]
+    older = _older(job, found)
+    kept = [place for place in found if place not in older]
+    if not missing or not kept:
+        return ""
+    return (
+        f"there is {listed(kept)} already, without {listed(missing)}, and an input's outputs are made together:"
+        " --overwrite replaces what is there, another -o keeps it"
+    )
+
+
+def _older(job: Job, found: list[str]) -> list[str]:
+    """Return the outputs that are older than a job's inputs; none where no file or store tells."""
     try:
         changed = max(map(_modified, job.inputs))
-        return any(_modified(place) < changed for place in job.target.places)
+        return [place for place in found if _modified(place) < changed]
     except (OSError, InputError):
-        return False
+        return []
 
 
 def _modified(place: str | Path) -> float:

@@ -18,7 +18,7 @@ from audiotool.audio import PIPE, STANDARD_INPUT, remote
 from audiotool.audio.formats import is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import apart, with_obstacles
-from audiotool.batch.existing import is_done, there
+from audiotool.batch.existing import is_done, part_kept, there
 from audiotool.batch.inputs import Found, find_inputs
 from audiotool.batch.job import Existing, Job
 from audiotool.batch.references import References
@@ -339,7 +339,10 @@ def _split_existing(jobs: list[Job], existing: Existing, folders: Folders) -> Pl
         left: list[Job] = []
         done: list[Job] = []
         for job, of_job in zip(jobs, found, strict=True):
-            (done if is_done(job, of_job) else left).append(job)
+            if is_done(job, of_job):
+                done.append(job)
+            else:
+                left.append(job._replace(obstacle=job.obstacle or part_kept(job, of_job)))
         return Plan(left, done)
     them, verb = ("them", "exist") if len(names) > 1 else ("it", "exists")
     raise PlanError(

@@ -13,7 +13,7 @@ from audiotool.atomic import claimed
 from audiotool.audio import PIPE
 from audiotool.audio.levels import limited_words
 from audiotool.batch.changes import Versions
-from audiotool.batch.existing import is_done, there
+from audiotool.batch.existing import is_done, part_kept, there
 from audiotool.batch.job import Job
 from audiotool.batch.staging import is_remote, staged
 from audiotool.errors import AudiotoolError, InputError
@@ -105,6 +105,9 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
             return failed(job, f"{listed(found)} was not there when the batch began, and is kept")
         if found and is_done(job, found):
             return score_skipped(job, work)
+        kept = part_kept(job, found)
+        if kept:
+            return failed(job, kept)
 
     def action() -> tuple[float, list[Row]]:
         with staged(job) as local:

@@ -186,6 +186,19 @@ def test_an_output_that_appears_after_the_plan(tmp_path: Path, existing: Existin
         assert second.error == f"{out} was not there when the batch began, and is kept"
 
 
+def test_one_of_two_outputs_that_appears_after_the_plan_is_kept(tmp_path: Path) -> None:
+    scripted = Scripted(tmp_path)
+    [job] = scripted.jobs("")
+    first, second = tmp_path / "out" / "0.out", tmp_path / "out" / "0.rest"
+    job = job._replace(existing="skip", target=job.target._replace(residual=str(second)))
+    second.parent.mkdir()
+    second.write_bytes(b"of another")
+    [outcome] = run(Plan([job]), Work(scripted))
+    assert (outcome.status, scripted.begun(), second.read_bytes()) == ("failed", [], b"of another")
+    assert outcome.error is not None
+    assert outcome.error.startswith(f"there is {second} already, without {first}")
+
+
 def test_an_output_that_another_batch_is_writing_is_left_to_it(tmp_path: Path) -> None:
     scripted = Scripted(tmp_path)
     jobs = [job._replace(existing="skip") for job in scripted.jobs("", "")]

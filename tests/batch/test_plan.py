@@ -233,6 +233,28 @@ def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
     assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
 
 
+def test_of_outputs_that_are_made_together_none_is_replaced_alone(folder: Path, tmp_path: Path) -> None:
+    """What is there may be of another model, or of other --stems."""
+    out = tmp_path / "out"
+    outputs = Outputs("separated", ("speech", "background"), last_is_rest=True)
+    layout = Layout(output=str(out), outputs=outputs, existing="skip")
+    there = write_speech(out / "a.background.wav")
+    plan = make_plan([str(folder)], layout)
+    assert [(job.name, bool(job.obstacle)) for job in plan.jobs] == [
+        *(("sub/b.flac", False), ("sub/deep/c.wav", False), ("a.wav", True))
+    ]
+    assert plan.jobs[-1].obstacle.startswith(f"there is {there} already, without {out}/a.speech.wav, and")
+    with pytest.raises(PlanError, match="--overwrite replaces what is there"):
+        make_plan([str(folder / "a.wav")], layout)
+    # What is older than its input is made again, with what is missing.
+    changed = (folder / "a.wav").stat().st_mtime
+    os.utime(there, (changed - 1, changed - 1))
+    assert not any(job.obstacle for job in make_plan([str(folder)], layout).jobs)
+    os.utime(there)
+    write_speech(out / "a.speech.wav")
+    assert [job.name for job in make_plan([str(folder)], layout).skipped] == ["a.wav"]
+
+
 def test_an_input_that_changed_is_done_again(folder: Path, tmp_path: Path) -> None:
     layout = Layout(output=str(tmp_path / "out"), existing="skip")
     for job in make_plan([str(folder)], layout).jobs:
