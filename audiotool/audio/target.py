@@ -8,6 +8,9 @@ from typing import NamedTuple
 from audiotool.audio import PIPE
 from audiotool.paths import is_url
 
+BACKGROUND = "background"
+"""The stem that is the input minus all others."""
+
 
 class Target(NamedTuple):
     """Paths and format of the outputs of one input.

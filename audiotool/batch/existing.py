@@ -31,8 +31,8 @@ def is_done(job: Job, found: list[str]) -> bool:
 
 
 def part_kept(job: Job, found: list[str]) -> str:
-    """Return why a job that skips existing outputs cannot be done: a part of its outputs is there, and is kept;
-    "" where it can.
+    """Return why a job that skips existing outputs cannot be done: a part of its outputs is there, and is
+    kept; "" where it can.
 
     Outputs of one input belong together. Those of two models, or of other --stems, do not add up.
 
@@ -45,8 +45,8 @@ def part_kept(job: Job, found: list[str]) -> str:
     if not missing or not kept:
         return ""
     return (
-        f"there is {listed(kept)} already, without {listed(missing)}, and an input's outputs are made together:"
-        " --overwrite replaces what is there, another -o keeps it"
+        f"there is {listed(kept)} already, without {listed(missing)}, and an input's outputs are made"
+        " together: --overwrite replaces what is there, another -o keeps it"
     )
 
 

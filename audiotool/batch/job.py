@@ -21,8 +21,9 @@ class Job(NamedTuple):
         name: name in progress and report: the input's path below the folder in which it was found.
         source: a path, or "-".
         target: paths of the outputs.
-        references: clean versions, one for each stem; empty when there are none.
-        unscored: reason why this job has no references although other jobs have; "" otherwise.
+        references: clean versions, one for each stem, where the last may lack; empty when there are none.
+        unscored: reason why this job has no references although other jobs have, or none for the rest of its
+            input; "" otherwise.
         companions: other files that are read with the source.
         obstacle: reason why this job fails without work although other jobs are done; "" otherwise.
         existing: policy for outputs that exist when it begins.

@@ -140,7 +140,7 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         layout = replace(layout, suffix=f"_{layout.outputs.done}")
     jobs = _found_jobs(found, layout, several) if found else []
     jobs = _with_listed(jobs, layout, several) if layout.listed else jobs
-    if jobs and all(job.unscored for job in jobs):
+    if jobs and all(job.unscored and not job.references for job in jobs):
         # If no job has a reference, the place of the references is wrong.
         raise PlanError(jobs[0].unscored)
     return jobs
@@ -174,8 +174,8 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
         return jobs
     if any(is_fifo(f.path) for f in found):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
-    references = References(Path(layout.reference), layout.outputs.stems, several)
-    return [_referenced(job, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
+    references = _references(Path(layout.reference), layout, several)
+    return [_referenced(job, layout, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
 
 
 def _without_outputs(found: list[Found], targets: Mapping[Found, Target]) -> list[Found]:
@@ -209,8 +209,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     """
     from audiotool.batch.listing import place_below
 
-    stems = layout.outputs.stems
-    shared = None if layout.reference is None else References(Path(layout.reference), stems, several)
+    shared = None if layout.reference is None else _references(Path(layout.reference), layout, several)
     scored = shared is not None or any(entry.reference for entry in layout.listed)
     for entry in layout.listed:
         found = Found(Path(entry.input), entry.relative or place_below(entry.input), given=True)
@@ -231,13 +230,13 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
         name = without_credentials(entry.input)
         job = Job(name, entry.input, target, companions=companions, obstacle=obstacle)
         if scored:
-            job = _referenced(job, partial(_listed_reference, entry, found, shared, stems))
+            job = _referenced(job, layout, partial(_listed_reference, entry, found, shared, layout))
         jobs.append(job)
     return jobs
 
 
 def _listed_reference(
-    entry: Entry, found: Found, shared: References | None, stems: tuple[str, ...]
+    entry: Entry, found: Found, shared: References | None, layout: Layout
 ) -> tuple[Path, ...]:
     """Return the reference of an output: the list's, or else the one of the command's options.
 
@@ -247,18 +246,25 @@ def _listed_reference(
     if is_fifo(found.path):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
     if entry.reference is not None:
-        return References(Path(entry.reference), stems, several=False).of(found)
+        return _references(Path(entry.reference), layout, several=False).of(found)
     if shared is None:
         raise PlanError(f"{found.path} has no reference in its list")
     return shared.of(found)
 
 
-def _referenced(job: Job, references: Callable[[], tuple[Path, ...]]) -> Job:
+def _references(place: Path, layout: Layout, several: bool) -> References:
+    return References(place, layout.outputs.stems, several, layout.outputs.last_is_rest)
+
+
+def _referenced(job: Job, layout: Layout, references: Callable[[], tuple[Path, ...]]) -> Job:
     """Return the job with its references, or with the reason why it has none. It is done in either case."""
     try:
-        return job._replace(references=references())
+        found = references()
     except PlanError as error:
         return job._replace(unscored=str(error))
+    *_, last = stems = layout.outputs.stems
+    rest = f"the {last} has no reference, and is not scored" if len(found) < len(stems) else ""
+    return job._replace(references=found, unscored=rest)
 
 
 def _pipe_job(layout: Layout) -> Job:

@@ -21,15 +21,19 @@ class References:
             NAME.STEM.wav or STEM/NAME.wav, or for one input STEM.wav.
         stems: names of the outputs of one input.
         several: True when there are several inputs.
+        last_is_rest: True when the last stem is the rest of the input, which need not have a reference.
     Raises:
         PlanError: the place does not exist, or is a file and several are needed.
     """
 
-    def __init__(self, place: Path, stems: tuple[str, ...], several: bool) -> None:
+    def __init__(
+        self, place: Path, stems: tuple[str, ...], several: bool, last_is_rest: bool = False
+    ) -> None:
         place = like_named(place)
         self.place = place
         self.stems = stems
         self.several = several
+        self.last_is_rest = last_is_rest
         self._folders: dict[Path, dict[str, list[Path]]] = {}
         if len(stems) > 1 and not os.path.isdir(place):
             raise PlanError(f"several stems need a folder of references, and {place} is none")
@@ -42,13 +46,15 @@ class References:
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 
     def of(self, found: Found) -> tuple[Path, ...]:
-        """Return the references of an input, one for each stem.
+        """Return the references of an input, one for each stem, but for a last one that is the rest and has
+        none.
 
         Raises:
             PlanError: there is none, or there are several of its name.
         """
         if len(self.stems) > 1:
-            return tuple(self._of_stem(found, stem) for stem in self.stems)
+            found_all = [self._of_stem(found, stem) for stem in self.stems]
+            return tuple(path for path in found_all if path is not None)
         if os.path.isfile(self.place):
             return (self.place,)
         exact = self.place / storable(found.relative)
@@ -57,7 +63,7 @@ class References:
             raise PlanError(f"{found.path} has no reference: {exact} does not exist, in any format")
         return (same,)
 
-    def _of_stem(self, found: Found, stem: str) -> Path:
+    def _of_stem(self, found: Found, stem: str) -> Path | None:
         name = storable(found.relative)
         tries = [self.place / name.with_name(f"{name.stem}.{stem}{name.suffix}"), self.place / stem / name]
         tries += [] if self.several else [self.place / f"{stem}{name.suffix}"]
@@ -65,6 +71,8 @@ class References:
             same = self._in_any_format(path)
             if same is not None:
                 return same
+        if self.last_is_rest and stem == self.stems[-1]:
+            return None
         raise PlanError(
             f"{found.path} has no reference for its {stem}: there is none of {', '.join(map(str, tries))},"
             " in any format"

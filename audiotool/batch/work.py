@@ -307,5 +307,7 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
         numbers = ", ".join(str(n + 1) for n in order)
         rows[0].notes.append(f"stems reordered to fit their references: {numbers}")
     for row in rows:
+        if job.references and job.unscored:
+            row.notes.append(job.unscored)
         row.scoring_notes = list(row.notes)
     return rows, order

@@ -15,6 +15,7 @@ import numpy as np
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
+from audiotool.audio.target import BACKGROUND
 from audiotool.audio.walk import media_hint, walk
 from audiotool.engines.base import is_speaker
 from audiotool.errors import AudiotoolError, InputError
@@ -145,7 +146,8 @@ def pair_files(
     """Pair files, or the files of two folders by their path relative to the folder, suffix aside.
 
     There is a pair for each estimate. References without an estimate are left out and logged. An estimate
-    without a reference is paired with the path where it would be, and its row has the error.
+    without a reference is paired with the path where it would be, and its row has the error; but the
+    background of a mixture is left out and logged, too.
 
     Args:
         of_stems: the files are stems of mixtures, called NAME.STEM or STEM/NAME, whose noisy input may be
@@ -186,7 +188,8 @@ def pair_files(
         used = set(references.values())
         unused = {name: path for name, path in candidates.items() if path not in used}
         stems = stems_of(estimates)
-        pairs = _in_best_order([replace(pair, **stems[pair.name]._asdict()) for pair in pairs], unused)
+        pairs = [replace(pair, **stems[pair.name]._asdict()) for pair in pairs]
+        pairs = _in_best_order(_without_backgrounds(pairs, references), unused)
     _log_unused(reference, candidates, pairs)
     return pairs
 
@@ -292,6 +295,19 @@ def _matches(stems: Iterable[str], files: dict[str, Path]) -> dict[str, Path]:
         if len(paths) == 1:
             found[stem] = paths[0]
     return found
+
+
+def _without_backgrounds(pairs: Sequence[FilePair], references: Mapping[str, Path]) -> list[FilePair]:
+    """Leave out backgrounds that have no reference, of mixtures whose other stems have one; log them."""
+    scored = {pair.mixture for pair in pairs if pair.name in references}
+    alone = {
+        pair.name
+        for pair in pairs
+        if pair.stem == BACKGROUND and pair.name not in references and pair.mixture in scored
+    }
+    if alone:
+        logger.warning("backgrounds without a reference, which are not scored: %s", listed(sorted(alone)))
+    return [pair for pair in pairs if pair.name not in alone]
 
 
 def _in_best_order(pairs: Sequence[FilePair], unused: Mapping[str, Path]) -> list[FilePair]:

@@ -136,9 +136,7 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
     notes = [str(note) for note in entry["notes"]]
     of_scoring = [str(note) for note in entry.get("scoring_notes", [])]
     failed = facts.get("status") == "failed"
-    return Row(
-        str(entry["file"]), scores, baseline, facts, notes, failed, curves, scoring_notes=of_scoring
-    )
+    return Row(str(entry["file"]), scores, baseline, facts, notes, failed, curves, scoring_notes=of_scoring)
 
 
 def _finite(number: float) -> float:

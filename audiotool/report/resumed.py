@@ -60,8 +60,8 @@ class FormerReport:
     def complete(self, rows: Iterable[Row]) -> None:
         """Give skipped rows what this report has of the same inputs and outputs: facts and notes.
 
-        Scores come from the present scoring, and so do its facts and notes. Those of outputs in a store, which
-        are not fetched to be scored, come from this report if it compared them with the same reference.
+        Scores come from the present scoring, and so do its facts and notes. Those of outputs in a store,
+        which are not fetched to be scored, come from this report if it compared them with the same reference.
         """
         for row in rows:
             found = self._row(_places(row)) if row.status == "skipped" else None
@@ -83,7 +83,7 @@ class FormerReport:
         return found
 
     def _has_reference(self, row: Row, found: Row) -> bool:
-        """Return whether the reference of a row is that of this report's row, and not newer than the report."""
+        """Return whether a row has the reference of this report's row, which is no newer than the report."""
         place = row.facts.get("reference")
         if place is None or encodable(place) != found.facts.get("reference"):
             return False

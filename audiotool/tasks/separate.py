@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from audiotool.audio.target import BACKGROUND
 from audiotool.errors import PlanError
 from audiotool.files.processor import FileProcessor
 from audiotool.tasks.base import Scoring
@@ -16,9 +17,6 @@ from audiotool.tasks.options import TaskOptions
 
 if TYPE_CHECKING:
     from audiotool.files.kinds import Outputs
-
-BACKGROUND = "background"
-"""The stem that is the input minus all others."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -104,6 +104,19 @@ def test_speakers_and_background_add_up_to_the_input(separate: Callable[..., Res
     rows = json.loads(Path("r.json").read_text())["files"]
     assert [row["file"].split(".")[2] for row in rows] == ["speaker2", "speaker1", "background"]
     assert all(row["si_sdr"] > 60 for row in rows)
+    # The background is the rest: speakers are scored without a reference for it.
+    Path("refs/background.wav").unlink()
+    scored = separate(
+        "in.wav", "-o", "out", *asked, "--reference", "refs", "--report", "r.json", "--overwrite"
+    )
+    assert scored.exit_code == 0, scored.output
+    rows = json.loads(Path("r.json").read_text())["files"]
+    assert [row["stem"] for row in rows] == ["speaker1", "speaker2"]
+    assert all(row["si_sdr"] > 60 for row in rows)
+    assert all("the background has no reference, and is not scored" in row["notes"] for row in rows)
+    Path("refs/speaker2.wav").unlink()
+    refused = separate("in.wav", "-o", "out", *asked, "--reference", "refs", "--overwrite")
+    assert (refused.exit_code, "no reference for its speaker2" in refused.stderr) == (2, True)
 
 
 def test_references_are_found_by_their_names(separate: Callable[..., Result]) -> None:

@@ -83,6 +83,23 @@ def test_the_background_keeps_its_place(clean: np.ndarray, tmp_path: Path) -> No
     assert [pair.estimate.name.split(".")[1] for pair in pairs] == ["background", "speaker2", "speaker1"]
 
 
+def test_a_background_needs_no_reference(
+    clean: np.ndarray, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for folder, names in (("clean", ("1", "2")), ("out", ("2", "1"))):
+        for name, voice in zip(names, (clean, clean[:, ::-1]), strict=True):
+            write(tmp_path / folder / f"mix.speaker{name}.wav", voice)
+    write(tmp_path / "out" / "mix.background.wav", clean)
+    write(tmp_path / "out" / "other.background.wav", clean)
+    pairs = pair_files(tmp_path / "clean", tmp_path / "out", of_stems=True)
+    *speakers, alone = score_many(pairs, ["si_sdr"])
+    assert [row.failed for row in speakers] == [False, False]
+    assert all((row.values["si_sdr"].value or 0) > 60 for row in speakers)
+    assert caplog.messages == ["backgrounds without a reference, which are not scored: mix.background"]
+    # Without any reference of its mixture it is missing one as any other estimate.
+    assert (alone.name, alone.failed) == ("other.background", True)
+
+
 def test_speakers_are_scored_in_the_order_that_fits(clean: np.ndarray, tmp_path: Path) -> None:
     other = clean[:, ::-1]
     for folder, voices in (("clean", (clean, other)), ("out", (other, clean))):
