@@ -14,6 +14,7 @@ and does not measure the bandwidth. `live` and pipes have no warm-up either.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -39,6 +40,7 @@ from audiotool.audio.formats import is_mel_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.target import Target
+from audiotool.dsp.mel import OtherMel, mel_config
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import InputError, StreamError
@@ -345,6 +347,7 @@ class Pipeline:
         target: str | Path | Target,
         progress: Progress | None = None,
         raw: Raw | None = None,
+        f0: str | Path | None = None,
     ) -> FileResult:
         """Process a file, "-" being standard input or output, in constant memory.
 
@@ -356,8 +359,10 @@ class Pipeline:
             progress: called after every block.
             raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV. With
                 bare samples, output comes after every hop, as from `live`.
+            f0: `.npy` with F0 in Hz a frame, for vocoders that take it, where a mel file has no row for it.
         Raises:
             InputError: the input cannot be read or an output cannot be written; nothing is left behind.
+                Or F0 is given for a recording, in which it is tracked.
             CheckpointError: the input is a mel file, and the model takes waveforms alone.
         """
         source = local_path(source)
@@ -366,7 +371,10 @@ class Pipeline:
             from audiotool.files.features import vocode_file
 
             chunk = self.settings.chunk_seconds
-            return vocode_file(self.engine, source, target, progress, chunk_seconds=chunk, raw=raw)
+            with self._naming_another_model():
+                return vocode_file(self.engine, source, target, progress, f0, chunk, raw)
+        if f0 is not None:
+            raise InputError(f"{source} is a recording, in which F0 is tracked: f0 belongs to mel files")
 
         def opener(sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
             return self.at(sample_rate)._open(sample_rate, channels, blocks, live)
@@ -385,13 +393,26 @@ class Pipeline:
             (time,), of the mel's type, dtype and device.
         Raises:
             CheckpointError: the model is no vocoder.
-            InputError: the array does not fit this vocoder. The message names the difference, and presets
-                that fit.
+            InputError: the array does not fit this vocoder. The message names the difference, and a model
+                or presets that fit.
         """
         from audiotool.files.features import vocode_array
 
-        track = None if f0 is None else values_of(f0)
-        return as_kind_of(mel, vocode_array(self.engine, values_of(mel), track, self.settings.chunk_seconds))
+        track, chunk = None if f0 is None else values_of(f0), self.settings.chunk_seconds
+        with self._naming_another_model():
+            return as_kind_of(mel, vocode_array(self.engine, values_of(mel), track, chunk))
+
+    @contextlib.contextmanager
+    def _naming_another_model(self) -> Iterator[None]:
+        """Name the bundled vocoder whose mel a mel is, if there is one, where it is not this one's."""
+        try:
+            yield
+        except OtherMel as error:
+            fits = error.fits
+            name = self._other_model(lambda other: fits(mel_config(other.model["config"]["mel"])))
+            if name is None:
+                raise
+            raise InputError(f"{error.difference}; use the model {name}") from error
 
     def _waveform(self, waveform: ArrayT) -> UserArray[ArrayT]:
         """Return a user's waveform; a vocoder's mel is refused, whose bands would pass for channels."""

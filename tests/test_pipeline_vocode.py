@@ -13,6 +13,7 @@ from kit.vocoders import NSF, make_mel, save_vocoder, spoken
 import audiotool
 from audiotool.audio.target import Target
 from audiotool.errors import CheckpointError, InputError
+from audiotool.files.features import MelAnalysis
 from audiotool.models.base import Model
 
 
@@ -52,12 +53,36 @@ def test_arrays_with_f0(vocos: Model) -> None:
         audiotool.load("vocos.safetensors").vocode(make_mel(), f0)
 
 
+def test_a_mel_of_another_bundled_model_names_it(vocos: Model) -> None:
+    samples = (0.1 * np.random.default_rng(0).standard_normal(11025)).astype(np.float32)
+    audiotool.write("in.wav", samples, 22050)
+    MelAnalysis("hifigan-22k").process_file("in.wav", "mel.safetensors")
+    MelAnalysis("hifigan-22k").process_file("in.wav", "mel.npy")
+    default = audiotool.load("harmonic-vocoder-24k")
+    with pytest.raises(
+        InputError, match=r"fmax 8000\.0 against 12000\.0; use the model harmonic-vocoder-22k$"
+    ):
+        default.process_file("mel.safetensors", "out.wav")
+    for vocode in (
+        lambda: default.process_file("mel.npy", "out.wav"),
+        lambda: default.vocode(np.load("mel.npy")),
+    ):
+        with pytest.raises(
+            InputError, match=r"n_mels 80 against 100 of the checkpoint; use the model harmonic-vocoder-22k$"
+        ):
+            vocode()
+    assert audiotool.load("harmonic-vocoder-22k").process_file("mel.safetensors", "out.wav").seconds > 0.4
+
+
 def test_a_mel_file_from_python(vocos: Model, tiny_checkpoint: Path) -> None:
     mel = make_mel()
     np.save("mel.npy", mel)
     audiotool.load("vocos.safetensors").process_file("mel.npy", Target(("out.wav",), subtype="FLOAT"))
     with pytest.raises(InputError, match="a mel gives one output, got the paths of 2"):
         audiotool.load("vocos.safetensors").process_file("mel.npy", Target(("a.wav", "b.wav")))
+    audiotool.write("in.wav", np.zeros(4800, np.float32), 24000)
+    with pytest.raises(InputError, match=r"in\.wav is a recording, in which F0 is tracked"):
+        audiotool.load("vocos.safetensors").process_file("in.wav", "out.wav", f0="f0.npy")
     assert not Path("a.wav").exists()
     np.testing.assert_allclose(audiotool.read("out.wav")[0][0], spoken(vocos, mel), atol=1e-5)
     denoiser = audiotool.load(tiny_checkpoint)
@@ -73,7 +98,7 @@ def test_arrays_that_do_not_fit(vocos: Model) -> None:
     for given, message in (
         (
             np.full((100, 9), -3.0, np.float32),
-            "the mel: n_mels 100 against 6 of the checkpoint; a checkpoint",
+            "the mel: n_mels 100 against 6 of the checkpoint; use the model harmonic-vocoder-24k",
         ),
         (mel + 40, "the mel: values from .* do not fit this checkpoint's mel"),
         (mel[0], r"a mel is \(n_mels, frames\)"),

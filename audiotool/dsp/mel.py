@@ -163,17 +163,39 @@ def preset_names(config: MelConfig) -> list[str]:
     return [name for name, preset in PRESETS.items() if not differences(preset, config)]
 
 
+class OtherMel(InputError):
+    """A mel is of another definition than the checkpoint's.
+
+    Args:
+        message: the difference, and presets that fit.
+        difference: the difference alone.
+        found: definition of the mel, or its number of bands where nothing else is known.
+    """
+
+    def __init__(self, message: str, *, difference: str = "", found: MelConfig | int = 0) -> None:
+        super().__init__(message)
+        self.difference = difference
+        self.found = found
+
+    def fits(self, config: MelConfig) -> bool:
+        """Return whether the mel may be of a definition."""
+        if isinstance(self.found, int):
+            return self.found == config.n_mels
+        return not differences(self.found, config)
+
+
 def check_definition(found: MelConfig, expected: MelConfig, source: str) -> None:
     """Check that a mel was made by the checkpoint's definition.
 
     Raises:
-        InputError: it was not; the message names every field that differs and the presets that fit.
+        OtherMel: it was not; the message names every field that differs and the presets that fit.
     """
     wrong = differences(found, expected)
     if wrong:
         fitting = preset_names(expected)
         advice = f"; preset {' or '.join(fitting)} would fit" if fitting else ""
-        raise InputError(f"{source}: its mel differs from the checkpoint's: {', '.join(wrong)}{advice}")
+        difference = f"{source}: its mel differs from the checkpoint's: {', '.join(wrong)}"
+        raise OtherMel(difference + advice, difference=difference, found=found)
 
 
 def value_range(config: MelConfig) -> tuple[float, float]:
@@ -202,6 +224,7 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
         source: name of the file in the message.
     Raises:
         InputError: it cannot; the message names the difference, and presets with that many bands.
+            An `OtherMel` if the number of bands is another.
     """
     if len(shape) not in (2, 3):
         raise InputError(f"{source}: a mel is (n_mels, frames), got shape {tuple(shape)}")
@@ -212,9 +235,8 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
                 f"{source}: shape {tuple(shape)} looks transposed: a mel is (n_mels, frames),"
                 f" here ({config.n_mels}, …)"
             )
-        raise InputError(
-            f"{source}: n_mels {bands} against {config.n_mels} of the checkpoint{advice_for(bands)}"
-        )
+        difference = f"{source}: n_mels {bands} against {config.n_mels} of the checkpoint"
+        raise OtherMel(difference + advice_for(bands), difference=difference, found=bands)
     if not (math.isfinite(low) and math.isfinite(high)):
         raise InputError(f"{source}: the mel holds values that are not finite")
     bottom, top = value_range(config)

@@ -93,18 +93,20 @@ class Vocode(InferenceTask):
                 raise PlanError("--preset belongs to --mel-only: a vocoder's mel is its checkpoint's")
             self._check_f0()
             return
+        from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
+
         for name in ("f0", "reference", "subtype", "bitrate"):
             if getattr(options, name) is not None:
                 raise PlanError(f"--mel-only and --{name} exclude each other")
+        for place in options.inputs:
+            if is_mel_name(place):
+                raise PlanError(f"{place} is a mel already: leave out --mel-only to vocode it")
         if options.preset is not None:
             if options.names_checkpoint:
                 raise PlanError("--preset and a checkpoint exclude each other: each of them defines the mel")
             self._preset(options.preset)
-        if options.format is not None:
-            from audiotool.audio.formats import MEL_ENDINGS
-
-            if f".{options.format.lower()}" not in MEL_ENDINGS:
-                raise PlanError(f"--format of a mel is one of {', '.join(e[1:] for e in MEL_ENDINGS)}")
+        if options.format is not None and f".{options.format.lower()}" not in MEL_ENDINGS:
+            raise PlanError(f"--format of a mel is one of {', '.join(e[1:] for e in MEL_ENDINGS)}")
 
     def _check_f0(self) -> None:
         if self.options.f0 is None:
@@ -181,16 +183,13 @@ class Vocoding(Inference):
     f0: str | None = None
 
     def open(self, threads: int | None = None) -> Process:
-        from audiotool.files.features import vocode_file
-
         pipeline = self.load(threads)
-        chunk = pipeline.settings.chunk_seconds
 
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             source, *f0 = inputs
             if not self.is_recording(source):
                 track = like_named(Path(f0[0])) if f0 else None
-                return vocode_file(pipeline.engine, source, target, progress, track, chunk, self.raw)
+                return pipeline.process_file(source, target, progress, self.raw, track)
             if f0:
                 name = STANDARD_INPUT if str(source) == PIPE else Path(source).name
                 raise InputError(f"{name} is a recording, in which F0 is tracked: --f0 belongs to mel files")

@@ -23,9 +23,13 @@ def bad_files() -> dict[str, tuple[np.ndarray, str]]:
     holed, endless = mel.copy(), mel.copy()
     holed[2, 7], endless[0, 0] = np.nan, np.inf
     return {
+        "bands of no bundled model": (
+            np.full((128, 9), -3.0, np.float32),
+            "n_mels 128 against 6 of the checkpoint; a checkpoint with preset bigvgan",
+        ),
         "bands": (
             np.full((100, 9), -3.0, np.float32),
-            "n_mels 100 against 6 of the checkpoint; a checkpoint",
+            "n_mels 100 against 6 of the checkpoint; use the model harmonic-vocoder-24k",
         ),
         "range": (mel + 40, "do not fit this checkpoint's mel"),
         "nan": (holed, "nan in band 2 of frame 7"),
@@ -91,6 +95,10 @@ def test_a_differing_definition_names_the_preset_that_fits(vocos: Model) -> None
         (["--mel-only", "in.wav", "-o", "m/", "--format", "flac"], "one of npy, npz, safetensors"),
         (["--mel-only", "in.wav", "-o", "m.npy", "--preset", "tacotron2"], "exclude each other"),
         (["--mel-only", "empty", "-o", "out"], "no audio files in empty"),
+        (
+            ["--mel-only", "in.wav", "mel.npy", "-o", "out"],
+            "mel.npy is a mel already: leave out --mel-only to vocode it",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(
