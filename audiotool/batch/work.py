@@ -152,6 +152,9 @@ def score_skipped(job: Job, work: Work) -> Outcome:
             # An earlier report may have the scores against this reference.
             rows[0].facts["reference"] = str(references[0])
         if not is_remote(job):
+            differences = work.processor.differences(job.target)
+            rows[0].notes += differences
+            rows[0].run_notes += differences
             _add_media(rows, job, work)
         return 0.0, rows
 
@@ -161,7 +164,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 def _left_to_another(job: Job) -> Outcome:
     """Return the outcome of a job that another process is doing."""
     note = f"{job.name}: left to another process, which is writing its output"
-    row = Row(job.name, facts={"status": "skipped", **_places(job)}, notes=[note])
+    row = Row(job.name, facts={"status": "skipped", **_places(job)}, notes=[note], run_notes=[note])
     return Outcome(job, "skipped", [row], error=note)
 
 
@@ -309,5 +312,5 @@ def _scored(job: Job, work: Work) -> tuple[list[Row], tuple[int, ...]]:
     for row in rows:
         if job.references and job.unscored:
             row.notes.append(job.unscored)
-        row.scoring_notes = list(row.notes)
+        row.run_notes = list(row.notes)
     return rows, order

@@ -303,7 +303,7 @@ def _line(outcome: Outcome) -> str:
 
 def _notes(outcome: Outcome) -> list[str]:
     """Return the remarks of a file that is not scored; scored rows are printed with theirs."""
-    if outcome.status != "done" or outcome.row.values:
+    if outcome.error is not None or outcome.row.values:
         return []
     name = outcome.job.name
     return [note if note.startswith(name) else f"{name}: {note}" for note in outcome.row.notes]

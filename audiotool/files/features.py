@@ -25,10 +25,18 @@ from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat
-from audiotool.dsp.mel import MelConfig, StreamingMel, advice_for, check_definition, check_mel, mel_config
+from audiotool.dsp.mel import (
+    MelConfig,
+    StreamingMel,
+    advice_for,
+    check_definition,
+    check_mel,
+    differences,
+    mel_config,
+)
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
-from audiotool.errors import CheckpointError, InputError
+from audiotool.errors import AudiotoolError, CheckpointError, InputError
 from audiotool.files.outputs import open_output
 from audiotool.files.processor import (
     FILE_CHUNK_SECONDS,
@@ -223,6 +231,22 @@ class MelAnalysis(FileProcessor):
         nothing = {"model": None, "checkpoint_sha256": None, "licence": None}
         settings = {"mel": dataclasses.asdict(mel_config(self.definition))}
         return {**nothing, **self.made_by, "settings": settings}
+
+    def differences(self, target: Target) -> list[str]:
+        wanted = mel_config(self.definition)
+        found: list[str] = []
+        for place in target.paths:
+            try:
+                with FeatureReader(place, (wanted.n_mels,)) as reader:
+                    bands, definition = reader.shape[0], reader.definition
+            except AudiotoolError as error:
+                found.append(str(error))
+                continue
+            wrong = [] if bands == wanted.n_mels else [f"n_mels {bands} against {wanted.n_mels}"]
+            wrong = wrong if definition is None else differences(definition, wanted)
+            if wrong:
+                found.append(f"{place} is another mel than what is asked for: {', '.join(wrong)}")
+        return found
 
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None

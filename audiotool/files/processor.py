@@ -106,3 +106,8 @@ class FileProcessor(ABC):
     def is_recording(self, source: str | Path) -> bool:
         """Whether an input is a recording, so that its scores are reported beside those of its outputs."""
         return True
+
+    def differences(self, target: Target) -> list[str]:
+        """Return how outputs on this machine, which a batch skips, differ from what this processor would
+        write, a line each; none where they do not say how they were made."""
+        return []

@@ -31,7 +31,8 @@ class Row:
         failed: whether the job failed; its values are then reasons.
         curves: scores over time, by name of the metric.
         media: pictures and sounds for a page, see `report.media`; None without.
-        scoring_notes: those of the notes of an output in a batch that come from its scoring.
+        run_notes: those of the notes that are of a run and not of an output: on its scores, for example. A
+            resumed batch does not keep them.
     """
 
     name: str
@@ -42,7 +43,7 @@ class Row:
     failed: bool = False
     curves: dict[str, Curve] = field(default_factory=dict)
     media: Any = field(default=None, compare=False, repr=False)
-    scoring_notes: list[str] = field(default_factory=list)
+    run_notes: list[str] = field(default_factory=list)
 
     @property
     def reasons(self) -> dict[str, str]:

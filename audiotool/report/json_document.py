@@ -26,7 +26,7 @@ FORMER_SETTINGS = {"rehearse": "warm_up"}
 def to_json(report: Report) -> str:
     """Return {"run": a `Run`, "files": [{"file", scores…, facts…, "reasons", "notes"}], "summary": …}.
 
-    A row has "scoring_notes", too, if some of its notes come from the scoring of a batch's output.
+    A row has "run_notes", too, if some of its notes are of the run and not of a batch's output.
 
     The document begins with the fields of `json_output.head`, and ends with "comparison" if there is another
     system, and "failures" if scores had thresholds.
@@ -43,7 +43,7 @@ def to_json(report: Report) -> str:
             ),
             "reasons": row.reasons,
             "notes": row.notes,
-            **({"scoring_notes": row.scoring_notes} if row.scoring_notes else {}),
+            **({"run_notes": row.run_notes} if row.run_notes else {}),
         }
         for row in report.rows
     ]
@@ -129,14 +129,14 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
         )
         for name, found in entry.get("curves", {}).items()
     }
-    own = {"file", "reasons", "notes", "scoring_notes", "curves", *columns}
+    own = {"file", "reasons", "notes", "run_notes", "curves", *columns}
     facts = {name: fact for name, fact in entry.items() if name not in own}
     if isinstance(facts.get("settings"), dict):
         facts["settings"] = _settings(facts["settings"])
     notes = [str(note) for note in entry["notes"]]
-    of_scoring = [str(note) for note in entry.get("scoring_notes", [])]
+    of_scoring = [str(note) for note in entry.get("run_notes", [])]
     failed = facts.get("status") == "failed"
-    return Row(str(entry["file"]), scores, baseline, facts, notes, failed, curves, scoring_notes=of_scoring)
+    return Row(str(entry["file"]), scores, baseline, facts, notes, failed, curves, run_notes=of_scoring)
 
 
 def _finite(number: float) -> float:

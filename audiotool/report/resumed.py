@@ -71,7 +71,7 @@ class FormerReport:
                 _take_scores(row, found)
             kept = {name: fact for name, fact in found.facts.items() if name not in SCORING_FACTS}
             row.facts = {**kept, **row.facts}
-            of_output = [note for note in found.notes if note not in found.scoring_notes]
+            of_output = [note for note in found.notes if note not in found.run_notes]
             row.notes = list(dict.fromkeys([*row.notes, *of_output]))
 
     def rows_of(self, source: str, outputs: Sequence[str]) -> list[Row]:
@@ -110,8 +110,8 @@ def _take_scores(row: Row, found: Row) -> None:
         scores |= {name: former[name] for name in missing if name in former}
     if missing:
         row.facts |= {name: found.facts[name] for name in SCORING_FACTS if name in found.facts}
-        row.scoring_notes = found.scoring_notes
-        row.notes += found.scoring_notes
+        row.run_notes = found.run_notes
+        row.notes += found.run_notes
 
 
 def _time_of(source: str) -> int | None:

@@ -192,16 +192,16 @@ def test_scores_of_a_resumed_report_and_their_notes_are_of_the_present_reference
     first = scored("--reference", "of 8 kHz", "--metrics", "si_sdr")
     [*of_scoring, of_output] = first["notes"]
     assert "resampled from 16000 to 8000 Hz" in of_scoring[0]
-    assert first["scoring_notes"] == of_scoring
+    assert first["run_notes"] == of_scoring
     assert "is truncated" in of_output
     second = scored("--skip-existing", "--reference", "silent", "--metrics", "si_sdr")
     assert second["reference"] == str(Path("silent", "a.wav"))
     assert (second["si_sdr"], "silent" in second["reasons"]["si_sdr"]) == (None, True)
-    assert [note for note in second["notes"] if note not in second["scoring_notes"]] == [of_output]
+    assert [note for note in second["notes"] if note not in second["run_notes"]] == [of_output]
     assert not [note for note in second["notes"] if "resampled" in note]
     unscored = scored("--skip-existing")
     assert unscored["notes"] == [of_output]
-    assert not {"si_sdr", "scoring_notes", "reference", "reference_sample_rate"} & unscored.keys()
+    assert not {"si_sdr", "run_notes", "reference", "reference_sample_rate"} & unscored.keys()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are text there")

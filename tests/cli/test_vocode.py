@@ -188,6 +188,31 @@ def test_mel_only_with_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "n_mels 80 against 6" in one_line(wrong)
 
 
+@pytest.mark.parametrize("ending", ["npy", "npz", "safetensors"])
+def test_mels_that_are_there_and_of_another_definition_are_named(
+    ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_speech(Path("in.wav"), 0.4, 22050)
+    words = ("--mel-only", "in.wav", "-o", f"a.{ending}")
+    run_well(*words, "--preset", "hifigan-22k")
+    before = Path(f"a.{ending}").read_bytes()
+    skipped = ("--skip-existing", "--report", "r.json", "--preset")
+    wrong = f"a.{ending} is another mel than what is asked for: "
+    assert "another mel" not in run_well(*words, *skipped, "hifigan-22k").stderr
+    other = run_well(*words, *skipped, "bigvgan-v2-24k-100")
+    [line] = [line for line in other.stderr.splitlines() if wrong in line]
+    assert "n_mels 80 against 100" in line
+    [row] = json.loads(Path("r.json").read_text())["files"]
+    assert row["notes"] == [line.split(": ", 2)[2]]
+    run_well(*words, *skipped, "hifigan-22k")
+    assert json.loads(Path("r.json").read_text())["files"][0]["notes"] == []
+    # Of as many bands, the metadata tell them apart.
+    same_bands = run_well(*words, *skipped, "hifigan-22k-full").stderr
+    assert (f"{wrong}fmax 8000.0 against 11025.0" in same_bands) == (ending == "safetensors")
+    assert Path(f"a.{ending}").read_bytes() == before
+
+
 # NSF: F0
 
 
