@@ -1,4 +1,9 @@
-"""Distances between spectra, computed over a stream: the memory does not depend on the length."""
+"""Distances between spectra, computed over a stream: the memory does not depend on the length.
+
+Frames at both ends are partly zeros, in place of the reflected samples of centred frames (torch.stft).
+
+    n_fft 4, hop 2, samples 0 to 5:   0 0|0 1     0 1 2 3     2 3 4 5     4 5|0 0
+"""
 
 from __future__ import annotations
 
