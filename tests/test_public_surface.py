@@ -40,7 +40,8 @@ SIGNATURES = {
     "Pipeline.streams": "(self, capacity: 'int' = 64) -> 'Streams'",
     "Pipeline.enrol": "(self, recording: 'str | Path') -> 'None'",
     "Pipeline.process_file": "(self, source: 'str | Path', target: 'str | Path | Target',"
-    " progress: 'Progress | None' = None, raw: 'Raw | None' = None) -> 'FileResult'",
+    " progress: 'Progress | None' = None, raw: 'Raw | None' = None, f0: 'str | Path | None' = None)"
+    " -> 'FileResult'",
     "Pipeline.vocode": "(self, mel: 'ArrayT', f0: 'ArrayT | None' = None) -> 'ArrayT'",
     "LiveStream.feed": "(self, block: 'ArrayT') -> 'ArrayT'",
     "LiveStream.flush": "(self) -> 'Array'",
