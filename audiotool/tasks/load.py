@@ -89,7 +89,8 @@ def load(
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
-    is_task = str(name) in TASKS
+    # The packages of other tasks are looked for only where the name is not a bundled checkpoint's: 30 ms.
+    is_task = str(name) not in named_checkpoints.bundled() and str(name) in TASKS
     path = named_checkpoints.default_for(str(name)) if is_task else named_checkpoints.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
     _check_serves(runs, metadata, path)
