@@ -28,6 +28,12 @@ TIMED = ("MOV", "MATROSKA", "ASF", "FLV", "MPEGTS", "MPEG")
 CLOCKED = ("MPEGTS", "MPEG")
 """Those that state no length: FFmpeg derives it from the first and the last timestamp."""
 
+STATED = ("MATROSKA", "FLV")
+"""Those whose header states a length in seconds, of the longest track."""
+
+STATED_SLACK_S = 0.5
+"""Seconds by which that length may be wrong: not all packets say how long they last."""
+
 SUBTYPES = {
     "u8": "PCM_U8",
     "s16": "PCM_16",
@@ -153,16 +159,22 @@ class MediaFile:
         self._layout = codec.layout.name
         is_timed = self.format in TIMED
         self._timeline = Timeline(self.samplerate, begin, self._length()) if is_timed else None
+        # Where a header states none FFmpeg may estimate a length, which it gives to the track, too.
+        is_stated = self.format in STATED and stream.duration is None
+        self._stated_s = self._length() if is_stated else None
+        self._end_s = 0.0
+        self._failure: Exception | None = None
+        self._ends_within_packet = False
         self._form: tuple[Any, ...] = ()
         self._resampler: Any = None
-        self._pieces = self._placed(self._container.decode(stream))
+        self._pieces = self._placed(self._decoded(stream))
         self._waiting = np.zeros((0, self.channels), np.float32)
 
     def read(self, frames: int) -> NDArray[np.float32]:
         """Return the next (n, channels), n <= frames; n is 0 at the end. Signals wait for its end.
 
         Raises:
-            Damaged: the next samples cannot be decoded.
+            Damaged: the next samples cannot be decoded; all before them have been returned.
         """
         parts, there = [self._waiting], len(self._waiting)
         try:
@@ -171,13 +183,38 @@ class MediaFile:
                     parts.append(piece)
                     there += len(piece)
         except Exception as error:
-            raise Damaged(_reason(error)) from error
+            self._failure = error
+        if self._failure is not None and not there:
+            raise Damaged(_reason(self._failure)) from self._failure
         block = np.concatenate(parts)
         block, self._waiting = block[:frames], block[frames:]
         if self._left is not None:
             block = block[: self._left]
             self._left -= len(block)
         return block
+
+    def _decoded(self, stream: Any) -> Iterator[Any]:
+        """Yield the frames of a track. Its last packet may be the beginning of one that was cut."""
+        failure: Exception | None = None
+        count = 0
+        for packet in self._container.demux():
+            if packet.pts is not None:
+                end = (packet.pts + (packet.duration or 0)) * packet.time_base
+                self._end_s = max(self._end_s, float(end))
+            if packet.stream.index != stream.index:
+                continue
+            if failure is not None and packet.size:
+                raise failure
+            try:
+                frames = packet.decode()
+            except Exception as error:
+                failure = error
+                continue
+            count += len(frames)
+            yield from frames
+        if failure is not None and not count:
+            raise failure
+        self._ends_within_packet = failure is not None
 
     def _placed(self, frames: Iterator[Any]) -> Iterator[NDArray[np.float32]]:
         """Yield frames as (n, channels) float32 of the header's sample rate, and silence between them."""
@@ -223,6 +260,19 @@ class MediaFile:
 
         duration = self._container.duration
         return None if duration is None or self.format in CLOCKED else float(duration / av.time_base)
+
+    @property
+    def stated_frames(self) -> int | None:
+        """Number of samples a channel by the header, perhaps not exactly; None where it does not say."""
+        if self.frames is not None or self._stated_s is None:
+            return self.frames
+        return round(self._stated_s * self.samplerate)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the file ends within a packet, or before its header says; known at its end."""
+        is_short = self._stated_s is not None and self._end_s < self._stated_s - STATED_SLACK_S
+        return self._ends_within_packet or is_short
 
     def remarks(self) -> list[str]:
         """Return remarks for the user on the timestamps of what has been read so far."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,9 @@ def write_media(
 ) -> Path:
     """Synthetic speech of 48 kHz, coded as the name asks, titled "A talk"; perhaps with a picture."""
     rate, layout = 48000, {1: "mono", 2: "stereo"}[channels]
-    with av.open(str(path), "w") as container:
+    # With the index before the samples a file can be read where it is truncated.
+    options = {"movflags": "+faststart"} if path.name == "first.m4a" else {}
+    with av.open(str(path), "w", options=options) as container:
         container.metadata["title"] = "A talk"
         film: Any = container.add_stream("mpeg4", rate=5, width=64, height=64) if picture else None
         codec = CODECS.get(path.name, "aac")
@@ -169,19 +172,54 @@ def test_files_without_a_recording(tmp_path: Path) -> None:
             read(tmp_path / name)
 
 
-def test_a_truncated_film_is_read_to_its_end(tmp_path: Path) -> None:
-    whole = write_media(tmp_path / "a.mkv", seconds=4.0).read_bytes()
-    (tmp_path / "half.mkv").write_bytes(whole[: len(whole) // 2])
-    assert 1.0 < read(tmp_path / "half.mkv")[0].shape[1] / 48000 < 3.0
+@pytest.mark.parametrize(
+    ("name", "picture", "stated"),
+    [
+        *(("a.mkv", False, 4.0), ("a.webm", False, 4.0), ("film.mkv", True, 4.0), ("a.flv", False, 4.0)),
+        *(("first.m4a", False, 4.0), ("a.aac", False, None), ("a.wma", False, None)),
+    ],
+)
+@pytest.mark.parametrize("is_piped", [False, True])
+def test_a_truncated_file_is_read_to_its_end_and_says_so(
+    tmp_path: Path, name: str, picture: bool, stated: float | None, is_piped: bool
+) -> None:
+    whole = write_media(tmp_path / name, seconds=4.0, picture=picture)
+    cut = tmp_path / f"cut.{name}"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 6 // 10])
+    found = {}
+    for path in (whole, cut):
+        source = ("-", io.BytesIO(path.read_bytes())) if is_piped else (path,)
+        with AudioReader(*source) as reader:
+            found[path] = np.concatenate(list(reader.blocks(1 << 18)))
+        warnings = reader.warnings
+        assert path is cut or warnings == []
+    seconds = len(found[cut]) / 48000
+    assert 1.0 < seconds < 3.0
+    np.testing.assert_array_equal(found[cut], found[whole][: len(found[cut])])
+    (warning,) = warnings
+    words = re.fullmatch(r".* is truncated: (\S+) s( of (\S+) s)? are there, .*processed", warning)
+    assert words is not None
+    assert float(words[1]) == pytest.approx(seconds, abs=0.006)
+    assert (words[3] and float(words[3])) == (stated and pytest.approx(stated, abs=0.1))
 
 
-def test_a_damaged_film_has_the_position(tmp_path: Path) -> None:
-    whole = bytearray(write_media(tmp_path / "a.m4a", seconds=4.0).read_bytes())
+def test_a_damaged_film_gives_what_precedes_and_has_the_position(tmp_path: Path) -> None:
+    path = write_media(tmp_path / "a.m4a", seconds=4.0)
+    expected = read(path)[0].T
+    whole = bytearray(path.read_bytes())
     middle = len(whole) // 2
     whole[middle : middle + 3000] = bytes(3000)
     (tmp_path / "damaged.m4a").write_bytes(whole)
-    with pytest.raises(InputError, match=r"is damaged after \d\.\d\d s: Invalid data"):
-        read(tmp_path / "damaged.m4a")
+    blocks = []
+    with (
+        AudioReader(tmp_path / "damaged.m4a") as reader,
+        pytest.raises(InputError, match=r"is damaged after (\d\.\d\d) s: Invalid data") as caught,
+    ):
+        blocks += reader.blocks(1 << 18)
+    (block,) = blocks
+    np.testing.assert_array_equal(block[:-1024], expected[: len(block) - 1024])
+    assert f"after {len(block) / 48000:.2f} s" in str(caught.value)
+    assert 1.0 < len(block) / 48000 < 3.0
 
 
 def test_a_playlist_opens_no_other_file(tmp_path: Path) -> None:
