@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 import numpy as np
@@ -52,6 +52,8 @@ COVER_CODECS = ("mjpeg", "png", "bmp")
 KEPT = {"language", "creation_time"}
 """Tags of `OF_THE_FILE` that an output takes from its input."""
 
+Answer = TypeVar("Answer")
+
 
 class MediaWriter(ReplacingWriter):
     """A media file: the sound that is written, and the pictures of another file.
@@ -77,8 +79,9 @@ class MediaWriter(ReplacingWriter):
         with contextlib.ExitStack() as opened:
             self._begin()
             opened.callback(self._replacement.discard)
+            file = self._file = Forgiving(self._replacement.file)
             with self._writing():
-                file, options = self._replacement.file, _options(self.format, shows, self._coded_rate)
+                options = _options(self.format, shows, self._coded_rate)
                 # FFmpeg opens the file again to move the index.
                 self._container = av.open(
                     file, "w", format=self.format, options=options, io_open=lambda *_: ReadBack(file)
@@ -141,7 +144,20 @@ class MediaWriter(ReplacingWriter):
                 coded = -(-self.frames * self._coded_rate // self._rate)
                 self.filling = -coded % self._sound.codec_context.frame_size
             self._container.close()
-            self._note_lost_tags()
+            if self._file.failure is None:
+                self._note_lost_tags()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """As of any file; the first error of the file comes before what FFmpeg says of it later."""
+        with super()._writing():
+            try:
+                yield
+            except self.failures:
+                if self._file.failure is None:
+                    raise
+            if self._file.failure is not None:
+                raise self._file.failure
 
     def _note_lost_tags(self) -> None:
         """Read the file's tags back: FFmpeg does not say which of them a format does not hold."""
@@ -159,10 +175,57 @@ class MediaWriter(ReplacingWriter):
         self._opened.close()
 
 
+class Forgiving:
+    """A file that keeps its first error, and from then on takes everything and writes nothing.
+
+    FFmpeg goes on after an error, and PyAV prints the tracebacks of all that follow.
+
+    Args:
+        file: open for writing and reading.
+    Attributes:
+        failure: the first error; None while there is none.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.failure: OSError | None = None
+        self._file = file
+        self._position = file.tell()
+
+    def write(self, data: bytes) -> int:
+        """Write data, and return its size."""
+        self._kept(lambda: self._file.write(data), len(data))
+        self._position += len(data)
+        return len(data)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes; b"" at the end, and after an error."""
+        data = self._kept(lambda: self._file.read(size), b"")
+        self._position += len(data)
+        return data
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Seek, and return the position."""
+        pretended = offset if whence == os.SEEK_SET else self._position
+        self._position = self._kept(lambda: self._file.seek(offset, whence), pretended)
+        return self._position
+
+    def tell(self) -> int:
+        """Return the position."""
+        return self._position
+
+    def _kept(self, call: Callable[[], Answer], pretended: Answer) -> Answer:
+        if self.failure is None:
+            try:
+                return call()
+            except OSError as error:
+                self.failure = error
+        return pretended
+
+
 class ReadBack:
     """Reads a file that is being written, from its own position."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: Forgiving) -> None:
         self._file = file
         self._position = 0
 

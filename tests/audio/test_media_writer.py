@@ -348,8 +348,12 @@ def test_samples_beyond_full_scale_are_limited_and_counted(tmp_path: Path) -> No
     assert (writer.peak, writer.limited) == (3.0, 2000)
 
 
-def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
-    out = tmp_path / "a.mp4"
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("name", ["a.mp4", "a.m4a", "a.mkv"])
+def test_a_full_disk_leaves_the_earlier_file_and_prints_nothing(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
     out.write_bytes(b"before")
     noise = np.random.default_rng(0).normal(0, 0.1, (20 * 48000, 1)).astype(np.float32)
     with (
@@ -360,10 +364,13 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path: Path) -> None:
         writer.write(noise)
     assert out.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [out]
+    assert capfd.readouterr().err == ""
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_disk_that_is_full_when_the_index_is_moved_leaves_the_earlier_file(tmp_path: Path) -> None:
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_disk_that_is_full_when_the_index_is_moved_leaves_the_earlier_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "a.mp4"
     noise = np.random.default_rng(0).normal(0, 0.1, (20 * 48000, 1)).astype(np.float32)
     audiotool.write(out, noise.T, 48000)
@@ -378,6 +385,7 @@ def test_a_disk_that_is_full_when_the_index_is_moved_leaves_the_earlier_file(tmp
             writer.write(noise)
         assert boxes_of(out)[-1] == b"mdat"
         assert list(tmp_path.iterdir()) == [out]
+    assert capfd.readouterr().err == ""
 
 
 def test_without_pyav_a_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
