@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from audiotool.audio import flac, id3, mp3
@@ -36,6 +36,9 @@ MOST_PIECES = 1000
 BEYOND = f"what follows its first {MOST_PIECES} chunks"
 
 ID3, ID3V1 = "ID3", "ID3v1"
+
+UNREAD_ID3 = "what else its ID3 tag holds"
+"""What is said of a tag in a form that is not read here (`id3.is_plain`); libsndfile reads its texts."""
 
 FAMILIES = {"WAV": "RIFF", "WAVEX": "RIFF", "RF64": "RIFF", "W64": "W64"} | {
     name: name for name in ("AIFF", "CAF", "FLAC", "MP3", "OGG")
@@ -373,13 +376,38 @@ def _of_flac(file: BinaryIO) -> Extras:
             mask = _mask_of_comments(body)
             body = _chosen_comments(body, PROGRAMS)
         parts.append(Part(name, body))
-    return Extras("FLAC", tuple(parts), mask, (*lost, *beyond))
+    # Some programs put an ID3 tag before the FLAC, as before an MP3. An output has its texts as comments.
+    before = _of_mp3(file, blocks[0].begin - 8) if blocks and blocks[0].begin > 8 else Extras()
+    frames = (name for part in before.parts for name in _names(part))
+    parts = _with_texts(parts, before.tags())
+    return Extras("FLAC", tuple(parts), mask, (*lost, *beyond, *before.lost, *frames))
+
+
+def _with_texts(parts: list[Part], texts: Mapping[str, list[str]]) -> list[Part]:
+    """Return the parts of a FLAC, in whose comments are the texts of tags that they have not, by libsndfile's
+    names."""
+    there = Extras(parts=tuple(parts)).tags()
+    further = [
+        f"{n.upper()}={text}".encode() for n, found in texts.items() if n not in there for text in found
+    ]
+    if not further:
+        return parts
+    own = [
+        key.encode() + b"=" + v for part in parts if part.name == "comments" for key, v in comments(part.data)
+    ]
+    others = [part for part in parts if part.name != "comments"]
+    return [Part("comments", _packed([*own, *further])), *others]
 
 
 def _chosen_comments(data: bytes, left: Set[str]) -> bytes:
     """Return the comments without some, by their keys, and without the vendor, which is the encoder's."""
     kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in left]
-    return struct.pack("<II", 0, len(kept)) + b"".join(struct.pack("<I", len(c)) + c for c in kept)
+    return _packed(kept)
+
+
+def _packed(found: Sequence[bytes]) -> bytes:
+    """Return a block of comments without a vendor."""
+    return struct.pack("<II", 0, len(found)) + b"".join(struct.pack("<I", len(c)) + c for c in found)
 
 
 def _mask_of_comments(data: bytes) -> int:
@@ -447,6 +475,8 @@ def _names(part: Part) -> tuple[str, ...]:
         return _untagged((name for name, data in sub_chunks(part.data[4:]) if data.strip(b"\0 ")), "LIST/")
     if part.name == "comments":
         return _untagged(key for key, value in comments(part.data) if value)
+    if part.name == ID3 and not id3.is_plain(part.data):
+        return (UNREAD_ID3,)
     if part.name == ID3:
         return _untagged((id3.key_of(part.data, frame) for frame in id3.frames(part.data)), "ID3/")
     return tuple(name.rstrip() for name in _untagged([part.name]))

@@ -404,6 +404,37 @@ def test_comments_with_a_description_are_not_the_comment(tmp_path: Path) -> None
         assert write(tmp_path / "a.flac", reader.extras, reader.tags) == ["ID3/COMM with a description"]
 
 
+@pytest.mark.parametrize(("output", "dropped"), [("b.flac", []), ("b.wav", ["MOOD"])])
+def test_an_id3_tag_before_a_flac_becomes_comments_or_is_named(
+    tmp_path: Path, output: str, dropped: list[str]
+) -> None:
+    comments = vorbis_comments("TITLE=Ep", "MOOD=calm")
+    tag = id3(
+        *(("TIT2", b"\0Another"), ("TPE1", "\0Zoë".encode("latin-1")), ("TCOM", b"\0Jo"), ("CHAP", b"c1"))
+    )
+    write(tmp_path / "plain.flac", Extras("FLAC", (comments,)))
+    (tmp_path / "a.flac").write_bytes(tag.data + (tmp_path / "plain.flac").read_bytes())
+    with AudioReader(tmp_path / "a.flac") as reader:
+        assert reader.tags == {"title": "Ep", "artist": "Zoë"}
+        named = write(tmp_path / output, reader.extras, reader.tags)
+    assert sorted(named) == sorted([*dropped, "ID3/TCOM", "chapters"])
+    with AudioReader(tmp_path / output) as reader:
+        assert reader.tags == {"title": "Ep", "artist": "Zoë"}
+
+
+@pytest.mark.parametrize("flags", [0x40, 0x80])
+def test_an_id3_tag_in_another_form_is_kept_or_named(tmp_path: Path, flags: int) -> None:
+    """With an extended header, or recoded as a whole (unsynchronised)."""
+    frames = id3(("TIT2", b"\0Ep"), ("TCOM", b"\0Jo")).data[10:]
+    body = (b"\0\0\0\6" + bytes(6) if flags == 0x40 else b"") + frames
+    tag = Part("ID3", b"ID3\3\0" + bytes([flags]) + b"\0\0\0" + bytes([len(body)]) + body)
+    write(tmp_path / "a.mp3", Extras("MP3", (tag,)))
+    with AudioReader(tmp_path / "a.mp3") as reader:
+        assert reader.tags == {"title": "Ep"}
+        assert write(tmp_path / "b.mp3", reader.extras, reader.tags) == []
+        assert write(tmp_path / "b.flac", reader.extras, reader.tags) == [extras_room.UNREAD_ID3]
+
+
 def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
     v1 = b"TAG" + b"Ep".ljust(30, b"\0") + bytes(94) + b"\xff"
     parts = (id3(("TPE1", b"\0"), ("TALB", b"\1" + "\0".encode("utf-16"))), Part("ID3v1", v1))
