@@ -101,6 +101,9 @@ WORDS = {
 CHAPTER = re.compile(r"CHAPTER\d+")
 """Vorbis comments of a chapter: CHAPTER001, CHAPTER001NAME."""
 
+MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
+"""Comment of a FLAC with the mask of its speakers, which are named as such where an output loses them."""
+
 SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 """Number of channels -> mask of their speakers where a file has none, as in FLAC."""
 
@@ -152,7 +155,8 @@ class Extras(NamedTuple):
             fits = self.family == family != "" or family in holders.get(part.name, ())
             (kept if fits else others).append(part)
         left = [name for part in others for name in _names(part)]
-        left += [] if holds_mask(format_name) else speakers(self.mask, channels)
+        is_there = any(_mask_of_comments(part.data) for part in kept if part.name == "comments")
+        left += [] if is_there or holds_mask(format_name) else speakers(self.mask, channels)
         return kept, list(dict.fromkeys([*self.lost, *left]))
 
     def names(self) -> list[str]:
@@ -191,7 +195,12 @@ def family_of(format_name: str) -> str:
 def speakers(mask: int, channels: int) -> list[str]:
     """Return the name of what is lost without a mask; nothing if it has the usual speakers of so many
     channels."""
-    return [] if mask in (0, SPEAKERS.get(channels)) else [f"the speakers of its channels ({mask:#x})"]
+    return [] if mask in (0, SPEAKERS.get(channels)) else [name_of_mask(mask)]
+
+
+def name_of_mask(mask: int) -> str:
+    """Return the name of the speakers of a mask where an output loses them."""
+    return f"the speakers of its channels ({mask:#x})"
 
 
 def holds_mask(format_name: str) -> bool:
@@ -412,7 +421,7 @@ def _packed(found: Sequence[bytes]) -> bytes:
 
 def _mask_of_comments(data: bytes) -> int:
     for key, value in comments(data):
-        if key == "WAVEFORMATEXTENSIBLE_CHANNEL_MASK":
+        if key == MASK:
             try:
                 return int(value, 0)
             except ValueError:
@@ -474,7 +483,7 @@ def _names(part: Part) -> tuple[str, ...]:
     if part.name == "LIST/INFO":
         return _untagged((name for name, data in sub_chunks(part.data[4:]) if data.strip(b"\0 ")), "LIST/")
     if part.name == "comments":
-        return _untagged(key for key, value in comments(part.data) if value)
+        return _untagged(key for key, value in comments(part.data) if value and key != MASK)
     if part.name == ID3 and not id3.is_plain(part.data):
         return (UNREAD_ID3,)
     if part.name == ID3:

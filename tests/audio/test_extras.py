@@ -178,6 +178,20 @@ def test_speakers_that_a_coding_has_no_place_for_are_named(tmp_path: Path, subty
     assert writer.dropped == ["the speakers of its channels (0x600)"]
 
 
+def test_a_comment_with_the_speakers_is_named_as_speakers_where_they_are_lost(tmp_path: Path) -> None:
+    extras = Extras("FLAC", (vorbis_comments("WAVEFORMATEXTENSIBLE_CHANNEL_MASK=0x60F"),))
+    write(tmp_path / "a.flac", extras, channels=6)
+    found = extras_of(tmp_path / "a.flac")
+    assert found.mask == 0x60F
+    for name, dropped in (
+        ("b.wav", []),
+        ("b.flac", []),
+        ("b.aiff", ["the speakers of its channels (0x60f)"]),
+    ):
+        assert write(tmp_path / name, found, channels=6) == dropped
+        assert dropped or extras_of(tmp_path / name).mask == 0x60F
+
+
 def test_the_usual_speakers_are_no_news(tmp_path: Path) -> None:
     assert write(tmp_path / "a.flac", Extras("RIFF", mask=0x3F), channels=6) == []
 

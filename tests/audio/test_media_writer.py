@@ -142,18 +142,46 @@ def test_a_video_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> N
     )
 
 
-@pytest.mark.parametrize("layout", ["quad", "2.1", "5.1(side)", "7.1"])
-def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None:
+def write_layout(path: Path, layout: str) -> Path:
+    """A file in whose channels there is sound one after another, coded as FLAC."""
     channels = av.AudioLayout(layout).nb_channels
     samples = np.zeros((8000 * channels, channels), np.float32)
     for n in range(channels):
         samples[8000 * n : 8000 * n + 4000, n] = 0.5 * np.sin(np.arange(4000) * 0.01)
-    with av.open(str(tmp_path / "in.mkv"), "w") as container:
+    with av.open(str(path), "w") as container:
         sound: Any = container.add_stream("flac", rate=48000, layout=layout)
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = 48000, 0
         container.mux(sound.encode(frame) + sound.encode(None))
-    with AudioReader(tmp_path / "in.mkv") as reader:
+    return path
+
+
+@pytest.mark.parametrize(
+    ("layout", "mask", "named"),
+    [
+        *(("mono", 0, ()), ("stereo", 0, ()), ("2.1", 0xB, ("b.flac", "b.m4a")), ("quad", 0x33, ("b.m4a",))),
+        *(("4.0", 0x107, ("b.flac",)), ("5.1", 0x3F, ()), ("5.1(side)", 0x60F, ("b.flac", "b.m4a"))),
+    ],
+)
+def test_the_speakers_of_a_media_file_are_kept_or_named(
+    tmp_path: Path, layout: str, mask: int, named: tuple[str, ...]
+) -> None:
+    with AudioReader(write_layout(tmp_path / "in.mkv", layout)) as reader:
+        extras, channels, block = reader.extras, reader.info.channels, next(reader.blocks(1 << 18))
+    assert extras.mask == mask
+    for name in ("b.wav", "b.flac", "b.m4a"):
+        with open_writer(tmp_path / name, OutputFormat(48000, channels, extras=extras)) as writer:
+            writer.write(block)
+        assert writer.dropped == ([f"the speakers of its channels ({mask:#x})"] if name in named else [])
+    with AudioReader(tmp_path / "b.wav") as reader:
+        assert reader.extras.mask == mask
+        assert reader.info.format == ("WAVEX" if mask else "WAV")
+
+
+@pytest.mark.parametrize("layout", ["quad", "2.1", "5.1(side)", "7.1"])
+def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None:
+    channels = av.AudioLayout(layout).nb_channels
+    with AudioReader(write_layout(tmp_path / "in.mkv", layout)) as reader:
         wanted = OutputFormat(48000, channels, video=reader.video)
         with open_writer(tmp_path / "out.mp4", wanted) as writer:
             writer.write(np.concatenate(list(reader.blocks(4096))))
