@@ -52,6 +52,10 @@ COVER_CODECS = ("mjpeg", "png", "bmp")
 KEPT = {"language", "creation_time"}
 """Tags of `OF_THE_FILE` that an output takes from its input."""
 
+OF_PHONES = "com.apple.quicktime."
+"""How names of tags begin that a MOV holds in a list of its own, in which all of its tags are then: the place
+and the make of a phone's video."""
+
 Answer = TypeVar("Answer")
 
 
@@ -94,6 +98,8 @@ class MediaWriter(ReplacingWriter):
                 self._sound.metadata.update(remuxer.sound_tags)
                 self._tags = remuxer.tags if wanted.video else _tags(wanted.tags)
                 self._container.metadata.update(self._tags)
+                if self.format == "mov" and any(name.lower().startswith(OF_PHONES) for name in self._tags):
+                    self._container.options["movflags"] += "+use_metadata_tags"
                 self._container.start_encoding()
             lost = wanted.extras._replace(mask=0).split(self.format, wanted.channels)[1]
             if wanted.extras.mask not in (0, mask_of(self._layout)):

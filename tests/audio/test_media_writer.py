@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -28,11 +30,13 @@ CODECS = {".webm": ("libvpx-vp9", "libopus")}
 SECONDS, PICTURES = 2.0, 20
 
 
-def write_video(path: Path, begin: int = 0) -> Path:
-    """20 pictures a tenth of a second apart and as much speech, which begin after `begin` tenths of one."""
+def write_video(path: Path, begin: int = 0, tags: Mapping[str, str] = MappingProxyType({})) -> Path:
+    """20 pictures a tenth of a second apart and as much speech, which begin after `begin` tenths of one.
+    The title is "A talk"; others of the tags are those that a phone writes."""
     pictures, sounds = CODECS.get(path.suffix, ("mpeg4", "aac"))
-    with av.open(str(path), "w") as container:
-        container.metadata["title"] = "A talk"
+    options = {"movflags": "+use_metadata_tags"} if tags else {}
+    with av.open(str(path), "w", options=options) as container:
+        container.metadata.update({"title": "A talk", **tags})
         whole: dict[str, Any] = {"id": 1, "start": 0, "end": 1500, "time_base": Fraction(1, 1000)}
         container.set_chapters([{**whole, "metadata": {"title": "Greeting"}}])
         video: Any = container.add_stream(pictures, rate=10, width=64, height=64)
@@ -113,6 +117,24 @@ def test_the_video_stays_as_it_was(tmp_path: Path, source: str, output: str, beg
         assert container.metadata["title"] == "A talk"
         assert [dict(found["metadata"]) for found in container.chapters()] == [{"title": "Greeting"}]
         assert [stream.type for stream in container.streams][:2] == ["video", "audio"]
+
+
+@pytest.mark.parametrize(("name", "dropped"), [("out.mov", 0), ("out.mkv", 0), ("out.mp4", 2)])
+def test_the_place_and_the_make_of_a_phone_are_kept_or_named(tmp_path: Path, name: str, dropped: int) -> None:
+    apple = "com.apple.quicktime"
+    tags = {f"{apple}.location.ISO6709": "+52.5+13.4/", f"{apple}.make": "Apple"}
+    write_video(tmp_path / "in.mov", tags=tags)
+    with AudioReader(tmp_path / "in.mov") as reader:
+        wanted = OutputFormat(48000, 2, tags=reader.tags, extras=reader.extras, video=reader.video)
+        with open_writer(tmp_path / name, wanted) as writer:
+            for block in reader.blocks(4096):
+                writer.write(block)
+    assert len(writer.dropped) == dropped
+    with av.open(str(tmp_path / name)) as written:
+        found = {tag.lower(): text for tag, text in written.metadata.items()}
+    expected = {"title": "A talk", **tags}
+    kept = {tag: text for tag, text in expected.items() if tag not in writer.dropped}
+    assert {tag: found.get(tag.lower()) for tag in kept} == kept
 
 
 def test_a_video_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> None:
