@@ -115,6 +115,12 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     plan = make_plan(options.inputs, layout)
     refuse_foreign(report_paths(options), _files_of(plan, options), options.overwrite)
     scoring = _scoring(task, layout, plan)
+    if options.dry_run:
+        from audiotool.cli.dry_run import show_plan
+
+        if not show_plan(plan, task.name, options):
+            raise typer.Exit(1)
+        return
     processor = task.processor(checkpoint)
     sound = started = None
     if options.report or options.as_json:

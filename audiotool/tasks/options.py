@@ -257,6 +257,14 @@ class TaskOptions:
             rich_help_panel="Files",
         ),
     ] = False
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Print what would be read, skipped and written, and do nothing.",
+            rich_help_panel="Files",
+        ),
+    ] = False
     format: Annotated[
         str | None,
         typer.Option(

@@ -79,6 +79,59 @@ def test_an_input_without_a_reference_is_denoised_and_not_scored(denoise: Callab
     assert "b.wav has no reference: clean/b.wav does not exist" in b["reasons"]["si_sdr"]
 
 
+def test_a_dry_run_says_what_is_read_skipped_and_written_and_does_nothing(
+    denoise: Callable[..., Result],
+) -> None:
+    for name in ("in/a.wav", "in/b/c.flac"):
+        write_speech(Path(name), 0.2)
+    Path("in/notes.txt").write_text("not audio")
+    before = sorted(Path().rglob("*"))
+    words = ("in", "-o", "out", "--residual", "rest", "--report", "r.json", "--dry-run")
+    result = denoise(*words)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        "in/a.wav -> out/a.wav and rest/a.wav",
+        "in/b/c.flac -> out/b/c.flac and rest/b/c.flac",
+    ]
+    assert "a dry run: 2 of 2 files would be processed" in result.stderr
+    assert sorted(Path().rglob("*")) == before
+    for folder in ("out", "rest"):
+        write_speech(Path(folder) / "a.wav", 0.2)
+    refused = denoise(*words)
+    assert refused.exit_code == 2
+    assert "--skip-existing" in one_line(refused)
+    resumed = denoise(*words, "--skip-existing")
+    assert resumed.stdout.splitlines() == [
+        "in/a.wav is skipped: out/a.wav and rest/a.wav there already",
+        "in/b/c.flac -> out/b/c.flac and rest/b/c.flac",
+    ]
+    assert "1 of 2 files would be processed, 1 skipped" in resumed.stderr
+    piped = denoise("-", "-o", "-", "--dry-run", "--quiet", stdin=b"")
+    assert (piped.exit_code, piped.output) == (0, "standard input -> standard output\n")
+
+
+def test_a_dry_run_for_programs_has_the_jobs_that_fail(denoise: Callable[..., Result]) -> None:
+    write_speech(Path("a.wav"), 0.2)
+    Path("list.csv").write_text("input,output\na.wav,a.txt\na.wav,out.wav\n")
+    words = ("--list", "list.csv", "--dry-run")
+    plan = [
+        {"file": "a.wav", "status": "planned", "input": "a.wav", "output": ["out.wav"]},
+        {"file": "a.wav", "status": "failed", "input": "a.wav", "output": []},
+    ]
+    for form in (("--json",), ("--progress", "json")):
+        result = denoise(*words, *form)
+        assert result.exit_code == 1
+        if form == ("--json",):
+            found = json.loads(result.stdout)["plan"]
+        else:
+            assert result.stdout == ""
+            found = [json.loads(line) for line in result.stderr.splitlines()]
+            assert {(event.pop("schema"), event.pop("event")) for event in found} == {(1, "planned")}
+        assert "list.csv: line 2" in found[1].pop("error")
+        assert found == plan
+    assert not Path("out.wav").exists()
+
+
 def test_the_output_is_the_pipelines(denoise: Callable[..., Result], tiny_checkpoint: Path) -> None:
     write_speech(Path("in.wav"), 1.5, 44100, 2, subtype="FLOAT")
     assert (
