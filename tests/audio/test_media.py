@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like
+from numpy.typing import NDArray
 
 from audiotool.audio import media
 from audiotool.audio.formats import format_for, subtype_for
@@ -210,7 +211,7 @@ def test_a_damaged_film_gives_what_precedes_and_has_the_position(tmp_path: Path)
     middle = len(whole) // 2
     whole[middle : middle + 3000] = bytes(3000)
     (tmp_path / "damaged.m4a").write_bytes(whole)
-    blocks = []
+    blocks: list[NDArray[np.float32]] = []
     with (
         AudioReader(tmp_path / "damaged.m4a") as reader,
         pytest.raises(InputError, match=r"is damaged after (\d\.\d\d) s: Invalid data") as caught,
