@@ -41,7 +41,8 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         tags: those that libsndfile found there.
     """
 
-    is_media = has_video = False
+    is_media = has_video = is_cut = False
+    stated_frames: int | None = None
 
     def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.warnings: list[str] = []

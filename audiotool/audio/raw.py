@@ -151,7 +151,8 @@ class RawFile:
     format = "RAW"
     extras = Extras()
     extra_info = ""
-    is_media = has_video = False
+    is_media = has_video = is_cut = False
+    stated_frames: int | None = None
     slack = 0
 
     def __init__(self, pipe: BinaryIO, raw: Raw, name: str, frames: int | None = None) -> None:

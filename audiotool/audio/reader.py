@@ -299,7 +299,7 @@ class AudioReader:
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._goes_on:
             self.warnings.append(concatenated.warning(self.name, "WAV"))
-        elif self._file.is_media and self._file.is_cut:
+        elif self._file.is_cut:
             self._warn_incomplete(self._file.stated_frames, self._position)
         elif declared is not None and self._position < declared - self._file.slack:
             self._warn_incomplete(declared, self._position, is_damaged)
