@@ -41,24 +41,30 @@ def test_lines_of_prose_are_short(page: str) -> None:
     assert not [line for line in prose(page).splitlines() if len(line) > WIDEST]
 
 
-def rows_outside_tables(text: str) -> list[str]:
-    """Return the first line of each block with rows that do not begin with a heading and a delimiter row.
+def faults_of_tables(text: str) -> list[str]:
+    """Return the first line of each block with rows that do not begin with a heading and a delimiter row, and
+    lines behind a table's last row.
 
-    A blank line ends a table: rows behind it are shown as text.
+    A blank line ends a table: rows behind it are shown as text, and text that has none before it as a row.
     """
     text = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
     blocks = [block.splitlines() for block in re.split(r"\n\s*\n", text.strip("\n"))]
     tables = [block for block in blocks if any(line.lstrip().startswith("| ") for line in block)]
-    return [block[0] for block in tables if not re.fullmatch(r"\s*\|( ?:?-+:? ?\|)+", "".join(block[1:2]))]
+    headless = [
+        block[0] for block in tables if not re.fullmatch(r"\s*\|( ?:?-+:? ?\|)+", "".join(block[1:2]))
+    ]
+    behind = [line for block in tables for line in block[2:] if not line.lstrip().startswith("|")]
+    return headless + behind
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_rows_stand_in_a_table(page: str) -> None:
-    assert rows_outside_tables((ROOT / page).read_text(encoding="utf-8")) == []
+def test_rows_and_text_do_not_touch(page: str) -> None:
+    assert faults_of_tables((ROOT / page).read_text(encoding="utf-8")) == []
 
 
-def test_rows_behind_a_blank_line_are_found() -> None:
+def test_rows_and_text_that_touch_are_found() -> None:
     table = "| a | b |\n| --- | ---: |\n| 1 | 2 |"
-    assert rows_outside_tables(table) == []
-    assert rows_outside_tables(f"{table}\n\n| 3 | 4 |\n| 5 | 6 |\n\ntext") == ["| 3 | 4 |"]
-    assert rows_outside_tables(f"text\n{table}") == ["text"]
+    assert faults_of_tables(table) == []
+    assert faults_of_tables(f"{table}\n\n| 3 | 4 |\n| 5 | 6 |\n\ntext") == ["| 3 | 4 |"]
+    assert faults_of_tables(f"text\n{table}") == ["text"]
+    assert faults_of_tables(f"{table}\ntext") == ["text"]
