@@ -32,6 +32,8 @@ from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from audiotool.metrics.pairing import FilePair
     from audiotool.metrics.rows import Row
 
@@ -211,9 +213,14 @@ def evaluate(
             print_scores(rows)
             if found.comparison is not None:
                 print_comparison(found.comparison)
-    for path in plot:
+    if plot:
+        from audiotool.plots.figure import save
+
         with unwritten.held_back():
-            _plot(path, rows, others, against)
+            figure = _figure(rows, others, against)
+            for path in plot:
+                with unwritten.held_back():
+                    save(figure, path)
     is_good = _judge(rows, found.failures or ())
     unwritten.raise_any()
     if not is_good:
@@ -294,11 +301,10 @@ def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str
     return others
 
 
-def _plot(path: Path, rows: Sequence[Row], others: Sequence[Row], against: Path | None) -> None:
-    from audiotool.plots.figure import save
+def _figure(rows: Sequence[Row], others: Sequence[Row], against: Path | None) -> Figure:
     from audiotool.plots.scores import plot_against, plot_by_snr
 
-    save(plot_by_snr(rows) if against is None else plot_against(rows, others, against.name), path)
+    return plot_by_snr(rows) if against is None else plot_against(rows, others, against.name)
 
 
 def _judge(rows: Sequence[Row], missed: Sequence[Mapping[str, Any]]) -> bool:

@@ -246,6 +246,9 @@ def test_evaluate_draws_scores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert done.exit_code == 2
         assert reason in done.stderr
         assert not Path("a.svg").exists()
+    done = run_command(*words, "--noisy", "clean", "--plot", "a.svg", "--plot", "a.png")
+    assert done.exit_code == 1
+    assert done.stderr.count("no file's input has an SNR") == 1
     done = run_command(*words, "--plot", "late.svg")
     assert done.exit_code == 2
     assert "give --reference and --noisy" in done.stderr
