@@ -260,8 +260,8 @@ def split_warnings(data: DataConfig) -> list[str]:
 
     The targets of pairs are recordings too. Manifests of all kinds are looked at together: speech for mixing
     may be the target of a pair. Noises and rooms have classes, which belong into every split, and
-    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide. Folders alone
-    are not looked at: `read_all` divides those of one key together.
+    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide. Speakers of
+    folders alone are not looked at: `read_all` divides those of one key together, few of them by file.
 
     Args:
         data: located, see `DataConfig.located`.
@@ -275,8 +275,13 @@ def split_warnings(data: DataConfig) -> list[str]:
     found = []
     files: list[tuple[str, Kind, Split]] = []
     speakers: list[tuple[str, Kind, Split]] = []
+    of_manifests: set[str] = set()
     for kind in get_args(Kind):
-        rows = [e for e in read_for(kind, getattr(data, kind)) if not e.matches(data.exclude)]
+        paths = getattr(data, kind)
+        listed = read_for(kind, [path for path in paths if not path.is_dir()])
+        scanned = read_for(kind, [path for path in paths if path.is_dir()])
+        rows = [e for e in (*listed, *scanned) if not e.matches(data.exclude)]
+        of_manifests.update(speaker for e in listed for speaker in e.speakers)
         unused = Counter(e.split for e in rows if e.split not in split_of)
         found += [
             f"data.{kind}: {count} of {len(rows)} rows have the split '{value}', which data.splits does not"
@@ -287,6 +292,7 @@ def split_warnings(data: DataConfig) -> list[str]:
         files += [(str(path), kind, split) for e, split in used for path in (e.path, *e.targets)]
         speakers += [(speaker, kind, split) for e, split in used for speaker in e.speakers]
     found += _in_several("recordings", files)
+    speakers = [use for use in speakers if use[0] in of_manifests]
     if len({speaker for speaker, *_ in speakers}) >= DIVISIBLE_SPEAKERS:
         found += _in_several("speakers", speakers)
     return found

@@ -270,6 +270,13 @@ def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days:
     write_manifest(manifest, scan(two_days[0], split="train").entries)
     (said,) = split_warnings(DataConfig(speech=[manifest, two_days[1]]))
     assert said.startswith("data.speech: 2 of 6 speakers are in several splits, such as speaker")
+    # One speaker's folder is divided by file.
+    mine = two_days[0].parent / "mine"
+    (two_days[1] / "speaker0").rename(mine)
+    for n in range(3):
+        soundfile.write(mine / f"{n}.wav", tone(100, 1.0), RATE)
+    assert len({entry.split for entry in read_all([mine])}) == 3
+    assert not split_warnings(DataConfig(speech=[manifest, mine]))
 
 
 def test_paths_are_looked_up_beside_the_recipe_then_here(
