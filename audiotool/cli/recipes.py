@@ -10,6 +10,7 @@ import typer
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.cli.screen import table, write
+from audiotool.errors import CheckpointError, RecipeError
 from audiotool.tasks import completion
 from audiotool.text import one_line
 
@@ -91,10 +92,13 @@ def validate(
     rows = []
     for name in names:
         recipe = load(name, settings or [])
-        model = MODELS.get(recipe.model.name).outline(recipe.model.config)
-        prepare(model, recipe)
-        if recipe.init.checkpoint is not None:
-            begin_from(build_model(recipe), recipe.init)
+        try:
+            model = MODELS.get(recipe.model.name).outline(recipe.model.config)
+            prepare(model, recipe)
+            if recipe.init.checkpoint is not None:
+                begin_from(build_model(recipe), recipe.init)
+        except (CheckpointError, RecipeError) as error:
+            raise RecipeError(f"{find(name)}: {error}") from error
         found = _look_for_data(recipe, find(name).parent) if data else []
         if as_json:
             facts = {"recipe": name, "task": recipe.task, "model": recipe.model.name}

@@ -161,7 +161,8 @@ def test_recipes_list_show_validate_losses(small: Path) -> None:
 )
 def test_validate_refuses_what_training_refuses(small: Path, setting: str, reason: str) -> None:
     refused = run_command("recipes", "validate", small, "--set", setting)
-    assert refused.exit_code != 0
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"audiotool: error: {small}: ")
     assert reason in refused.stderr
 
 
