@@ -182,9 +182,10 @@ def read_all(paths: Sequence[Path | str], kind: str = "speech") -> list[Entry]:
     Raises:
         InputError: as `read_manifest`.
     """
-    rows = [(entry, Path(path).is_dir()) for path in paths for entry in read_manifest(path, kind)]
-    divided = iter(assign_splits([entry for entry, is_scanned in rows if is_scanned], "auto"))
-    return [next(divided) if is_scanned else entry for entry, is_scanned in rows]
+    parts = [(Path(path).is_dir(), read_manifest(path, kind)) for path in paths]
+    scanned = [entry for is_folder, part in parts if is_folder for entry in part]
+    divided = iter(assign_splits(scanned, "auto"))
+    return [next(divided) if is_folder else entry for is_folder, part in parts for entry in part]
 
 
 def read_for(use: str, paths: Sequence[Path | str]) -> list[Entry]:

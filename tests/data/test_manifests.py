@@ -265,6 +265,23 @@ def test_a_speaker_in_two_folders_is_in_one_split(two_days: list[Path]) -> None:
     assert not split_warnings(data)
 
 
+def test_a_manifest_is_looked_at_once_however_many_rows_it_has(
+    two_days: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = scan(two_days[0]).entries
+    write_manifest(tmp_path / "day1.csv", rows)
+    looked_at: list[Path] = []
+    is_dir = Path.is_dir
+
+    def noted(path: Path) -> bool:
+        looked_at.append(path)
+        return is_dir(path)
+
+    monkeypatch.setattr(Path, "is_dir", noted)
+    assert len(read_all([tmp_path / "day1.csv"])) == len(rows)
+    assert len(looked_at) < len(rows)
+
+
 def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days: list[Path]) -> None:
     manifest = two_days[0].parent / "day1.csv"
     write_manifest(manifest, scan(two_days[0], split="train").entries)
