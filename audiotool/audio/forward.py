@@ -38,7 +38,7 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         is_media: whether PyAV reads the file, and its pictures can be copied.
         has_video: whether there are moving pictures beside the sound.
         whole: the file with what lies before its samples, where `file` begins behind that.
-        tags: those that libsndfile found there.
+        tags: those that stand there.
     """
 
     is_media = has_video = is_cut = False
@@ -93,8 +93,9 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
         return read_extras(self.whole, self.format)
 
     def copy_metadata(self) -> dict[str, str]:
-        """Return the tags that libsndfile finds, by its names."""
-        return {**self.tags, **super().copy_metadata()}
+        """Return the tags by libsndfile's names. Those before the samples come first: behind an MP3, texts of
+        more than 30 characters are cut."""
+        return {**super().copy_metadata(), **self.tags}
 
     def remarks(self) -> list[str]:
         """Return no remarks for the user: all are known from the header."""

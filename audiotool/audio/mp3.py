@@ -139,7 +139,8 @@ def lead(file: BinaryIO) -> Lead | None:
         file.seek(0)
         head = file.read(ID3_HEAD)
         file.seek(tagged)
-        between = file.read(begin - tagged)
+        # Behind all tags no more is left out; of tags, which may be large, the beginning tells.
+        between = file.read(min(begin - tagged, MOST_BEFORE))
         is_usual = not between and not (tagged and head[5] & HAS_FOOTER)
         found = Lead(begin, is_usual, _remark(between) if any(between) else "")
     file.seek(position)

@@ -249,7 +249,8 @@ class AudioReader:
             frames.seek(0)
             found = ForwardFile(frames)
             found.whole, self._source = self._source, frames
-            found.tags = {} if file is None else file.copy_metadata()
+            of_lead = {name: values[0] for name, values in found.extras.tags().items()}
+            found.tags = of_lead if file is None else file.copy_metadata()
             if lead is not None and lead.strays:
                 found.warnings.append(f"{self.name} {lead.strays}")
             return found

@@ -141,6 +141,19 @@ def test_what_lies_before_the_first_frame_costs_no_sample(
         assert len(reader.excerpt(1000, 5000)) == 5000
 
 
+@pytest.mark.parametrize("sound", [COUNTED, UNCOUNTED], ids=["counted", "uncounted"])
+@pytest.mark.parametrize("padding", [0, 3000])
+def test_a_tag_before_the_samples_counts_more_than_one_behind(
+    tmp_path: Path, sound: bytes, padding: int
+) -> None:
+    """The one behind has room for 30 characters."""
+    title, path = "Interview of the seventh of November", tmp_path / "a.mp3"
+    behind = b"TAG" + title[:30].encode() + b"Somebody".ljust(95, b"\0")
+    path.write_bytes(id3(title) + bytes(padding) + sound + behind)
+    with AudioReader(path) as reader:
+        assert (reader.tags["title"], reader.tags["artist"]) == (title, "Somebody")
+
+
 def test_what_is_no_mp3_is_not_searched_for_frames(tmp_path: Path) -> None:
     for name, data in (("a.avi", b"RIFF\0\0\0\0AVI " + UNCOUNTED), ("a.mp3", bytes(500) + UNCOUNTED[:300])):
         (tmp_path / name).write_bytes(data)
