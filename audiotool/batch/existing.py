@@ -40,9 +40,11 @@ def part_kept(job: Job, found: list[str]) -> str:
         found: the outputs that are `there`.
     """
     missing = [place for place in job.target.places if place != PIPE and place not in found]
+    if not found or not missing:
+        return ""  # before any store is asked for times
     older = _older(job, found)
     kept = [place for place in found if place not in older]
-    if not missing or not kept:
+    if not kept:
         return ""
     return (
         f"there is {listed(kept)} already, without {listed(missing)}, and an input's outputs are made"

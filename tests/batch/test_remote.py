@@ -120,6 +120,16 @@ def test_keys_lead_out_of_no_folder_on_windows(recordings: Path, monkeypatch: py
         memory.rm(bucket, recursive=True)
 
 
+def test_a_store_is_asked_for_no_times_where_no_output_is_there(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(remote, "modified", asked.append)
+    plan = make_plan([f"{store}/in"], Layout(output=f"{store}/out", existing="skip"))
+    assert len(outputs(list(run(plan, WORK)))) == 2
+    assert not asked
+
+
 def test_outputs_that_are_there_are_refused_or_skipped(store: str) -> None:
     layout = Layout(output=f"{store}/out", existing="skip")
     assert len(outputs(list(run(make_plan([f"{store}/in/a.wav", f"{store}/in/sub"], layout), WORK)))) == 2
