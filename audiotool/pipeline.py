@@ -40,7 +40,6 @@ from audiotool.audio.formats import is_mel_name
 from audiotool.audio.mono import to_mono
 from audiotool.audio.reader import read
 from audiotool.audio.target import Target
-from audiotool.dsp.mel import OtherMel, mel_config
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import InputError, StreamError
@@ -405,6 +404,8 @@ class Pipeline:
     @contextlib.contextmanager
     def _naming_another_model(self) -> Iterator[None]:
         """Name the bundled vocoder whose mel a mel is, if there is one, where it is not this one's."""
+        from audiotool.dsp.mel import OtherMel, mel_config
+
         try:
             yield
         except OtherMel as error:
