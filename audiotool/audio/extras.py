@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import BinaryIO, NamedTuple, TypeVar
 
-from audiotool.audio import flac, id3, mp3
+from audiotool.audio import flac, id3, mp3, speakers
 from audiotool.audio.unclosed import exactly
 
 PROGRAMS = frozenset(("ISFT", "TSSE", "ENCODER", "SOFTWARE"))
@@ -104,9 +104,6 @@ CHAPTER = re.compile(r"CHAPTER\d+")
 MASK = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
 """Comment of a FLAC with the mask of its speakers, which are named as such where an output loses them."""
 
-SPEAKERS = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
-"""Number of channels -> mask of their speakers where a file has none, as in FLAC."""
-
 
 Piece = TypeVar("Piece")
 
@@ -156,7 +153,7 @@ class Extras(NamedTuple):
             (kept if fits else others).append(part)
         left = [name for part in others for name in _names(part)]
         is_there = any(_mask_of_comments(part.data) for part in kept if part.name == "comments")
-        left += [] if is_there or holds_mask(format_name) else speakers(self.mask, channels)
+        left += [] if is_there or holds_mask(format_name) else speakers.lost(self.mask, channels)
         return kept, list(dict.fromkeys([*self.lost, *left]))
 
     def names(self) -> list[str]:
@@ -190,17 +187,6 @@ class Extras(NamedTuple):
 def family_of(format_name: str) -> str:
     """Return the family of parts that a format of libsndfile's can hold; "" for none."""
     return FAMILIES.get(format_name, "")
-
-
-def speakers(mask: int, channels: int) -> list[str]:
-    """Return the name of what is lost without a mask; nothing if it has the usual speakers of so many
-    channels."""
-    return [] if mask in (0, SPEAKERS.get(channels)) else [name_of_mask(mask)]
-
-
-def name_of_mask(mask: int) -> str:
-    """Return the name of the speakers of a mask where an output loses them."""
-    return f"the speakers of its channels ({mask:#x})"
 
 
 def holds_mask(format_name: str) -> bool:
@@ -238,7 +224,7 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
 def wav_extras(chunks: Iterable[tuple[str, bytes]]) -> Extras:
     """Return the extras of a WAV from a pipe, of the names and bodies of its chunks."""
     found, lost = _first(chunks)
-    mask = next((_mask(body) for name, body in found if name == "fmt "), 0)
+    mask = next((speakers.of_format_chunk(body) for name, body in found if name == "fmt "), 0)
     parts = (_riff_part(name, body) for name, body in found if name not in OF_SAMPLES["RIFF"])
     return Extras("RIFF", tuple(parts), mask, lost)
 
@@ -264,7 +250,7 @@ def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
     for name, begin, size in chunks:
         if name == "fmt ":
             file.seek(begin)
-            mask = _mask(exactly(file, min(size, 64)))
+            mask = speakers.of_format_chunk(exactly(file, min(size, 64)))
     found, lost = _bodies(file, [chunk for chunk in chunks if chunk[0] not in OF_SAMPLES[family]])
     part = _riff_part if family == "RIFF" else _part
     return Extras(family, tuple(part(name, body) for name, body in found), mask, (*lost, *beyond))
@@ -367,11 +353,6 @@ def _riff_part(name: str, body: bytes) -> Part:
     if name == "LIST":
         return Part(f"LIST/{body[:4].decode('latin-1')}", body)
     return _part(name, body)
-
-
-def _mask(fmt: bytes) -> int:
-    is_extensible = len(fmt) >= 24 and fmt[:2] == b"\xfe\xff"
-    return int(struct.unpack_from("<I", fmt, 20)[0]) if is_extensible else 0
 
 
 def _of_flac(file: BinaryIO) -> Extras:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool import extras
+from audiotool.audio import speakers
 from audiotool.audio.extras import Extras
 from audiotool.audio.forward import Damaged
 from audiotool.audio.timeline import Timeline
@@ -44,12 +45,6 @@ SUBTYPES = {
 }
 """Formats to which lossless codings are decoded -> libsndfile's sample formats. FFmpeg decodes 24 bits to 32,
 and PyAV does not tell how many were coded."""
-
-SPEAKERS = (
-    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"),
-    *("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
-)
-"""FFmpeg's names of speakers, by their bits in the mask of WAVE_FORMAT_EXTENSIBLE."""
 
 SILENCE_FRAMES = 4096
 """Greatest number of samples of silence that are made at a time: about a frame of a codec."""
@@ -304,7 +299,7 @@ class MediaFile:
         picture = ["picture"] if any(map(is_cover, self._container.streams.video)) else []
         tags = [name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}]
         # Of one and two channels the speakers need no saying.
-        mask = mask_of(self._layout) if self.channels > 2 else 0
+        mask = speakers.of_layout(self._layout) if self.channels > 2 else 0
         return Extras(mask=mask, lost=(*chapters, *picture, *tags))
 
     def _metadata(self) -> dict[str, str]:
@@ -317,17 +312,6 @@ class MediaFile:
         if self._container is not None:
             self._container.close()
         self._file.close()
-
-
-def mask_of(layout: str) -> int:
-    """Return the mask of a layout's speakers, by FFmpeg's name of it; 0 where a mask has no bits for them or
-    another order."""
-    import av
-
-    names = [channel.name for channel in av.AudioLayout(layout).channels]
-    bits = [SPEAKERS.index(name) for name in names if name in SPEAKERS]
-    is_known = len(bits) == len(names) and bits == sorted(set(bits))
-    return sum(1 << bit for bit in bits) if is_known else 0
 
 
 def disposition(stream: Any) -> int:

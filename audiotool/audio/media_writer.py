@@ -17,7 +17,8 @@ from typing import Any, BinaryIO, TypeVar
 import av
 import numpy as np
 
-from audiotool.audio.extras import MEASURED, name_of_mask
+from audiotool.audio import speakers
+from audiotool.audio.extras import MEASURED
 from audiotool.audio.formats import (
     bitrate_range,
     check_bitrate,
@@ -25,7 +26,7 @@ from audiotool.audio.formats import (
     shows_video,
 )
 from audiotool.audio.levels import FloatBlock, limit
-from audiotool.audio.media import OF_THE_FILE, TAGS, disposition, is_cover, mask_of, open_container
+from audiotool.audio.media import OF_THE_FILE, TAGS, disposition, is_cover, open_container
 from audiotool.audio.writer import OutputFormat, ReplacingWriter, resampling
 
 ENCODERS = {"AAC": "aac", "OPUS": "libopus"}
@@ -102,8 +103,8 @@ class MediaWriter(ReplacingWriter):
                     self._container.options["movflags"] += "+use_metadata_tags"
                 self._container.start_encoding()
             lost = wanted.extras._replace(mask=0).split(self.format, wanted.channels)[1]
-            if wanted.extras.mask not in (0, mask_of(self._layout)):
-                lost.append(name_of_mask(wanted.extras.mask))
+            if wanted.extras.mask not in (0, speakers.of_layout(self._layout)):
+                lost.append(speakers.called(wanted.extras.mask))
             unknown = [name for name in wanted.tags if name not in TAGS.values()]
             self.dropped = remuxer.dropped if wanted.video else [*lost, *unknown]
             self._opened = opened.pop_all()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
+from audiotool.audio import speakers
 from audiotool.audio.embed import chunks
-from audiotool.audio.extras import Extras, speakers
+from audiotool.audio.extras import Extras
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
@@ -47,7 +48,7 @@ class PipeWriter(Writer):
             return
         parts, lost = wanted.extras.split("WAV", wanted.channels)
         missing = Extras(parts=tuple(parts)).missing(wanted.tags)
-        self.dropped = [*lost, *speakers(wanted.extras.mask, wanted.channels), *missing]
+        self.dropped = [*lost, *speakers.lost(wanted.extras.mask, wanted.channels), *missing]
         if wanted.frames is not None:
             # A RIFF chunk of odd length is followed by a byte that its length does not count.
             self._padding = bytes(wanted.frames * wanted.channels * WIDTHS[self.subtype] % 2)

@@ -19,9 +19,9 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.atomic import Replacement, as_input_error, cause, check_writable, refusal, shortage
-from audiotool.audio import vorbis_order
+from audiotool.audio import speakers, vorbis_order
 from audiotool.audio.embed import embed, tag_parts
-from audiotool.audio.extras import Extras, family_of, holds_mask, speakers
+from audiotool.audio.extras import Extras, family_of, holds_mask
 from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
@@ -330,7 +330,7 @@ class FileWriter(ReplacingWriter):
         self._parts, self.dropped = extras.split(self.format, channels)
         self._mask = extras.mask if holds_mask(self.format) else 0
         if self._mask and self.subtype not in subtypes_of("WAVEX"):
-            self.dropped += speakers(self._mask, channels)
+            self.dropped += speakers.lost(self._mask, channels)
             self._mask = 0
         same_family = extras.family != "" and extras.family == family_of(self.format)
         self._tags = {} if same_family else dict(tags)

@@ -1,0 +1,45 @@
+"""The speakers of a recording's channels, as masks: a bit for each of `NAMES`.
+
+Reference: Microsoft, WAVEFORMATEXTENSIBLE (dwChannelMask).
+"""
+
+from __future__ import annotations
+
+import struct
+
+NAMES = (
+    *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"),
+    *("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
+)
+"""FFmpeg's names of speakers, by their bits."""
+
+USUAL = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
+"""Number of channels -> mask of their speakers where a file has none, as in FLAC."""
+
+
+def of_format_chunk(fmt: bytes) -> int:
+    """Return the mask in the body of a WAV's "fmt " chunk; 0 without one."""
+    is_extensible = len(fmt) >= 24 and fmt[:2] == b"\xfe\xff"
+    return int(struct.unpack_from("<I", fmt, 20)[0]) if is_extensible else 0
+
+
+def of_layout(layout: str) -> int:
+    """Return the mask of a layout, by FFmpeg's name of it; 0 where a mask has no bits for its speakers or
+    another order."""
+    import av
+
+    names = [channel.name for channel in av.AudioLayout(layout).channels]
+    bits = [NAMES.index(name) for name in names if name in NAMES]
+    is_known = len(bits) == len(names) and bits == sorted(set(bits))
+    return sum(1 << bit for bit in bits) if is_known else 0
+
+
+def called(mask: int) -> str:
+    """Return what messages call the speakers of a mask."""
+    return f"the speakers of its channels ({mask:#x})"
+
+
+def lost(mask: int, channels: int) -> list[str]:
+    """Return the name of what is lost without a mask; nothing if it has the usual speakers of so many
+    channels."""
+    return [] if mask in (0, USUAL.get(channels)) else [called(mask)]
