@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from audiotool.atomic import claimed
 from audiotool.audio import PIPE
-from audiotool.audio.levels import limited_words
 from audiotool.batch.changes import Versions
 from audiotool.batch.existing import is_done, part_kept, there
 from audiotool.batch.job import Job
@@ -254,6 +253,8 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
             row.facts["input_peak"] = float(f"{result.input_peak:.4g}")
     rows[0].notes += result.warnings
     if result.limited:
+        from audiotool.audio.levels import limited_words  # not in the process that plans
+
         rows[0].notes.append(
             f"{limited_words(result.limited, result.peak)}; a WAV with --subtype FLOAT keeps them"
             + (", and adds up to the input" if job.target.residual is not None else "")
