@@ -11,7 +11,7 @@ import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import BinaryIO
@@ -231,6 +231,23 @@ def check_writable(path: Path) -> None:
     reason = obstacle(path)
     if reason is not None:
         raise InputError(f"cannot write {path}: {reason}")
+
+
+def check_outputs(paths: Sequence[Path], endings: Sequence[str], kind: str) -> None:
+    """Check the paths of several outputs of one kind, before any work is done.
+
+    Args:
+        endings: those that the kind has, in small letters.
+        kind: word for such an output in messages ("report").
+    Raises:
+        InputError: a path has none of the endings, is given twice, or cannot be written.
+    """
+    for n, path in enumerate(paths):
+        if path.suffix.lower() not in endings:
+            raise InputError(f"{path}: a {kind} ends in {', '.join(endings[:-1])} or {endings[-1]}")
+        if path in paths[:n]:
+            raise InputError(f"{path}: two {kind}s cannot be one file")
+        check_writable(path)
 
 
 def obstacle(path: Path) -> str | None:

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from audiotool.atomic import as_input_error, check_writable, replacing
-from audiotool.errors import InputError
+from audiotool.atomic import as_input_error, check_outputs, replacing
 from audiotool.extras import require
 from audiotool.text import one_line
 
@@ -35,12 +34,7 @@ def check_paths(paths: Sequence[Path]) -> None:
     """
     if paths:
         require("matplotlib", "a plot")
-    for n, path in enumerate(paths):
-        if path.suffix.lower() not in FORMATS:
-            raise InputError(f"{path}: a plot ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-        if path in paths[:n]:
-            raise InputError(f"{path}: two plots cannot be one file")
-        check_writable(path)
+    check_outputs(paths, FORMATS, "plot")
 
 
 def new_figure(width: float, height: float) -> Figure:

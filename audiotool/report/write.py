@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiotool.atomic import check_writable, write_text
+from audiotool.atomic import check_outputs, write_text
 from audiotool.errors import InputError
 from audiotool.report.csv_table import to_csv
 from audiotool.report.gallery import Sound
@@ -51,12 +51,7 @@ def check_paths(paths: Sequence[Path]) -> None:
     Raises:
         InputError: a path has none of the endings of `FORMATS`, is given twice, or cannot be written.
     """
-    for n, path in enumerate(paths):
-        if path.suffix.lower() not in FORMATS:
-            raise InputError(f"{path}: a report ends in {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-        if path in paths[:n]:
-            raise InputError(f"{path}: two reports cannot be one file")
-        check_writable(path)
+    check_outputs(paths, FORMATS, "report")
 
 
 def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = None) -> None:

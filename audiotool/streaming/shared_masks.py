@@ -65,8 +65,15 @@ class SharedMasks(Carrier):
         return 2 * self.hop - 1
 
     def latency_behind(self, step: int, first: int) -> int:
-        """Return the latency where after each step of the model `first` samples of the mix's stems, and some
-        times `step`, have come: one hop where that is always at a frame's end."""
+        """Return the latency behind a model that works in steps, in samples.
+
+        After n steps `first + n * step` samples of the mix's stems have come. Where those are always whole
+        frames, the latency is one hop.
+
+        Args:
+            step: samples of a step of the model.
+            first: samples of output that the first step gives more than the others; negative for fewer.
+        """
         common = math.gcd(step, self.hop)
         return 2 * self.hop - common + first % common
 

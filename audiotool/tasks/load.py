@@ -89,7 +89,7 @@ def load(
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
 
-    # The packages of other tasks are looked for only where the name is not a bundled checkpoint's: 30 ms.
+    # Entry points, which may add tasks, take long to read: not for the name of a bundled checkpoint.
     is_task = str(name) not in named_checkpoints.bundled() and str(name) in TASKS
     path = named_checkpoints.default_for(str(name)) if is_task else named_checkpoints.resolve(name)
     runs, metadata = checkpoint.open_engine(path, device, engine, threads)
