@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 
 from audiotool import checkpoint
 from audiotool.models.registry import MODELS
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def script() -> ModuleType:
-    return importlib.import_module("average_checkpoints")
 
 
 def trained(path: Path, value: float, **config: int) -> Path:
@@ -36,13 +27,10 @@ def trained(path: Path, value: float, **config: int) -> Path:
     return path
 
 
-def test_shares_weigh_and_scores_are_not_taken_over(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_shares_weigh_and_scores_are_not_taken_over(run: Callable[..., str], tmp_path: Path) -> None:
     one, other = trained(tmp_path / "one.safetensors", 1.0), trained(tmp_path / "other.safetensors", 5.0)
     output = tmp_path / "mean.safetensors"
-    monkeypatch.setattr(sys, "argv", ["average", str(output), f"3:{one}", f"1:{other}"])
-    script.main()
+    run("average_checkpoints", output, f"3:{one}", f"1:{other}")
     model, metadata = checkpoint.load(output)
     assert all(bool((tensor == 2.0).all()) for tensor in model.state_dict().values())
     assert metadata.metrics == {}
@@ -50,37 +38,30 @@ def test_shares_weigh_and_scores_are_not_taken_over(
     assert [part["checkpoint"] for part in metadata.training["averaged"]] == ["one", "other"]
 
 
-def test_other_settings_are_refused(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_settings_are_refused(run: Callable[..., str], tmp_path: Path) -> None:
     one, other = (
         trained(tmp_path / "one.safetensors", 1.0),
         trained(tmp_path / "b.safetensors", 1.0, layers=2),
     )
     output = tmp_path / "mean.safetensors"
-    monkeypatch.setattr(sys, "argv", ["average", str(output), f"1:{one}", f"1:{other}"])
     with pytest.raises(SystemExit, match="different architectures or settings"):
-        script.main()
+        run("average_checkpoints", output, f"1:{one}", f"1:{other}")
     assert not output.exists()
 
 
 @pytest.mark.parametrize("part", ["denoise-16k", "inf:denoise-16k", "nan:denoise-16k", "0:denoise-16k"])
 def test_a_part_without_a_finite_share_is_explained(
-    script: ModuleType,
+    run: Callable[..., str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     part: str,
 ) -> None:
-    monkeypatch.setattr(sys, "argv", ["average", str(tmp_path / "mean.safetensors"), part])
     with pytest.raises(SystemExit):
-        script.main()
+        run("average_checkpoints", tmp_path / "mean.safetensors", part)
     assert f"'{part}' is not SHARE:CHECKPOINT" in capsys.readouterr().err
 
 
-def test_a_source_of_two_parts_is_listed_once(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_source_of_two_parts_is_listed_once(run: Callable[..., str], tmp_path: Path) -> None:
     """Runs on one set may know of other amounts of it."""
     parts = [trained(tmp_path / f"{name}.safetensors", 1.0) for name in ("one", "other")]
     for path, seconds in zip(parts, (60.0, 90.5), strict=True):
@@ -88,25 +69,20 @@ def test_a_source_of_two_parts_is_listed_once(
         metadata.sources[0]["seconds"] = seconds
         checkpoint.save(path, model.state_dict(), metadata)
     output = tmp_path / "mean.safetensors"
-    monkeypatch.setattr(sys, "argv", ["average", str(output), *(f"1:{path}" for path in parts)])
-    script.main()
+    run("average_checkpoints", output, *(f"1:{path}" for path in parts))
     found = {source["name"]: source.get("seconds") for source in checkpoint.read_metadata(output).sources}
     assert found == {"common": 90.5, "one": None, "other": None}
 
 
-def test_excluded_tensors_are_those_of_the_first(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_excluded_tensors_are_those_of_the_first(run: Callable[..., str], tmp_path: Path) -> None:
     one = trained(tmp_path / "one.safetensors", 1.0, learnt_start=True)
     other = trained(tmp_path / "other.safetensors", 5.0)
     output = tmp_path / "mean.safetensors"
-    monkeypatch.setattr(sys, "argv", ["average", str(output), f"1:{one}", f"1:{other}"])
+    words = (output, f"1:{one}", f"1:{other}")
     with pytest.raises(SystemExit, match="different architectures or settings"):
-        script.main()
-    monkeypatch.setattr(sys, "argv", [*sys.argv, "--own", "layers.*.beginning.*"])
-    script.main()
+        run("average_checkpoints", *words)
+    run("average_checkpoints", *words, "--own", "layers.*.beginning.*")
     for name, tensor in checkpoint.load(output)[0].state_dict().items():
         assert bool((tensor == (1.0 if "beginning" in name else 3.0)).all()), name
-    monkeypatch.setattr(sys, "argv", [*sys.argv[:-1], "masks.*"])
     with pytest.raises(SystemExit, match="different tensors"):
-        script.main()
+        run("average_checkpoints", *words, "--own", "masks.*")

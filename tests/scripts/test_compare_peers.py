@@ -22,8 +22,6 @@ from audiotool.metrics.base import Recording
 from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.sdr import si_sdr
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture
 def script() -> ModuleType:

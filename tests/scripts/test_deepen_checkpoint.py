@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
 from kit.checkpoints import save_random
 
 from audiotool import checkpoint
-
-
-@pytest.fixture
-def script() -> ModuleType:
-    return importlib.import_module("deepen_checkpoint")
 
 
 @pytest.mark.parametrize(
@@ -28,15 +21,13 @@ def script() -> ModuleType:
     ],
 )
 def test_the_deeper_network_does_the_same(
-    script: ModuleType,
+    run: Callable[..., str],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     config: dict[str, object],
     memory_every: int,
 ) -> None:
     path, output = save_random(tmp_path, "band-split-gru", **config), tmp_path / "deep.safetensors"
-    monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
-    script.main()
+    run("deepen_checkpoint", output, path)
     shallow, deep = checkpoint.load(path)[0], checkpoint.load(output)[0]
     assert (deep.config.layers, deep.config.memory_every) == (2 * shallow.config.layers, memory_every)
     x = torch.randn(1, 1, 8000)
@@ -47,10 +38,7 @@ def test_the_deeper_network_does_the_same(
     assert deep.layers[1].narrow.weight.grad.abs().max() > 0  # type: ignore[index, union-attr]
 
 
-def test_other_models_are_refused(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_models_are_refused(run: Callable[..., str], tmp_path: Path) -> None:
     path, output = save_random(tmp_path, "gtcrn"), tmp_path / "deep.safetensors"
-    monkeypatch.setattr(sys, "argv", ["deepen", str(output), str(path)])
     with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU can be made deeper"):
-        script.main()
+        run("deepen_checkpoint", output, path)

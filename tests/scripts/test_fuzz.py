@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import fuzz
 import numpy as np
 import pytest
+from kit.patience import PATIENCE
 
 from audiotool.errors import InputError
 
-ROOT = Path(__file__).resolve().parents[2]
 CASES = {
     "audio": 8,
     "checkpoints": 15,
@@ -24,27 +24,20 @@ CASES = {
 }
 
 
-@pytest.fixture
-def script() -> ModuleType:
-    import fuzz
-
-    return fuzz
-
-
 @pytest.mark.parametrize("kind", CASES)
-def test_damaged_files_are_answered(script: ModuleType, tmp_path: Path, kind: str) -> None:
+def test_damaged_files_are_answered(tmp_path: Path, kind: str) -> None:
     refusals = 0
     for number in range(CASES[kind]):
         folder = tmp_path / str(number)
         folder.mkdir()
-        fault, refused = script.run_case(kind, 1, number, folder)
+        fault, refused = fuzz.run_case(kind, 1, number, folder)
         assert fault is None, f"case {number}"
         refusals += refused
     assert refusals
 
 
-def test_every_kind_is_tried(script: ModuleType) -> None:
-    assert set(CASES) == set(script.KINDS)
+def test_every_kind_is_tried() -> None:
+    assert set(CASES) == set(fuzz.KINDS)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +50,6 @@ def test_every_kind_is_tried(script: ModuleType) -> None:
     ],
 )
 def test_faults_are_reported(
-    script: ModuleType,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
@@ -72,7 +64,14 @@ def test_faults_are_reported(
 
         return use
 
-    monkeypatch.setitem(script.KINDS, "mels", case)
-    fault, refused = script.run_case("mels", 1, 0, tmp_path)
+    monkeypatch.setitem(fuzz.KINDS, "mels", case)
+    fault, refused = fuzz.run_case("mels", 1, 0, tmp_path)
+    assert fault is not None
     assert message in fault
     assert refused
+
+
+def test_fuzz(run: Callable[..., str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("fuzz", "--kind", "manifests", "--seconds", 0.1, "--limit", PATIENCE)
+    assert ended.value.code == 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -18,17 +17,6 @@ from audiotool.data.manifest import read_manifest, write_manifest
 RATE = 16000
 
 
-@pytest.fixture
-def script() -> ModuleType:
-    path = Path(__file__).parents[2] / "scripts" / "measure_bandwidth.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def hissing_words(edge_hz: float, floor: float) -> np.ndarray:
     """Bursts of noise up to `edge_hz` over a floor of noise up to 8 kHz."""
     rng = np.random.default_rng(0)
@@ -39,9 +27,7 @@ def hissing_words(edge_hz: float, floor: float) -> np.ndarray:
     return (0.1 * words + floor * rng.standard_normal(len(t))).astype(np.float32)
 
 
-def test_the_edge_is_found_and_noisy_recordings_are_left_out(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_edge_is_found_and_noisy_recordings_are_left_out(run: Callable[..., str], tmp_path: Path) -> None:
     sounds = {
         "full": hissing_words(8000, 1e-5),
         "dull": hissing_words(5000, 1e-5),
@@ -54,9 +40,7 @@ def test_the_edge_is_found_and_noisy_recordings_are_left_out(
         tmp_path / "m.csv",
         [*entries, Entry(tmp_path / "gone.wav", "speech"), Entry(tmp_path / "n.wav", "noise")],
     )
-    arguments = ["measure", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.csv"), "--least-range", "44"]
-    monkeypatch.setattr(sys, "argv", arguments)
-    script.main()
+    run("measure_bandwidth", tmp_path / "m.csv", "-o", tmp_path / "o.csv", "--least-range", 44)
     found = {e.group: e.bandwidth_hz for e in read_manifest(tmp_path / "o.csv")}
     assert found.keys() == {"full", "dull"}
     assert found["full"] == 8000
@@ -64,7 +48,7 @@ def test_the_edge_is_found_and_noisy_recordings_are_left_out(
 
 
 def test_at_48_khz_the_edge_may_lie_higher_and_dull_recordings_are_left_out(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.modules[__name__], "RATE", 48000)
     edges = {"dull": 9000, "wide": 19000}
@@ -72,9 +56,8 @@ def test_at_48_khz_the_edge_may_lie_higher_and_dull_recordings_are_left_out(
         soundfile.write(tmp_path / f"{name}.wav", hissing_words(edge_hz, 1e-5), RATE, subtype="FLOAT")
     entries = [Entry(tmp_path / f"{name}.wav", "speech", name, RATE) for name in edges]
     write_manifest(tmp_path / "m.csv", entries)
-    arguments = ["measure", str(tmp_path / "m.csv"), "-o", str(tmp_path / "o.csv")]
-    monkeypatch.setattr(sys, "argv", [*arguments, "--rate", "48000", "--least-bandwidth", "14000"])
-    script.main()
+    words = (tmp_path / "m.csv", "-o", tmp_path / "o.csv", "--rate", 48000, "--least-bandwidth", 14000)
+    run("measure_bandwidth", *words)
     (kept,) = read_manifest(tmp_path / "o.csv")
     assert kept.group == "wide"
     assert kept.bandwidth_hz == pytest.approx(19000, abs=750)

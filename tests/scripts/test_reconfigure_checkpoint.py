@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,16 +14,11 @@ from audiotool.errors import CheckpointError
 from audiotool.models.registry import MODELS
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
-    monkeypatch.setattr(sys, "argv", ["reconfigure", *map(str, words)])
-    importlib.import_module("reconfigure_checkpoint").main()
-
-
-def test_a_setting_changes_and_the_weights_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_changes_and_the_weights_stay(run: Callable[..., str], tmp_path: Path) -> None:
     path, output = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
     model = MODELS.get("band-split-gru").from_config(MODELS.get("band-split-gru").small)
     save_model(path, model, "denoise")
-    run(monkeypatch, output, path, "--set", "level_seconds=1.5")
+    run("reconfigure_checkpoint", output, path, "--set", "level_seconds=1.5")
     changed, metadata = checkpoint.load(output)
     assert metadata.model["config"]["level_seconds"] == 1.5
     assert (metadata.metrics, metadata.commands) == ({}, [])
@@ -32,10 +26,10 @@ def test_a_setting_changes_and_the_weights_stay(tmp_path: Path, monkeypatch: pyt
         assert torch.equal(changed.state_dict()[name], tensor)
 
 
-def test_other_tensors_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_tensors_are_refused(run: Callable[..., str], tmp_path: Path) -> None:
     path, output = tmp_path / "one.safetensors", tmp_path / "other.safetensors"
     model = MODELS.get("band-split-gru").from_config(MODELS.get("band-split-gru").small)
     save_model(path, model, "denoise")
     with pytest.raises(CheckpointError):
-        run(monkeypatch, output, path, "--set", "layers=3")
+        run("reconfigure_checkpoint", output, path, "--set", "layers=3")
     assert not output.exists()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from render_valid_wide import HALVES
 
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
@@ -17,9 +17,10 @@ from audiotool.data.manifest import read_manifest, write_manifest
 RATE = 16000
 
 
-def test_halves_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_halves_share_nothing(
+    run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    script = importlib.import_module("render_valid_wide")
     rng = np.random.default_rng(0)
     entries = []
     for split, count in (("valid", 8), ("train", 1)):
@@ -35,16 +36,15 @@ def test_halves_share_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     write_manifest(manifest, entries)
     out = tmp_path / "out"
     kinds = [word for kind in ("--speech", "--noise", "--rir") for word in (kind, str(manifest))]
-    monkeypatch.setattr(sys, "argv", ["render", str(out), *kinds, "--count", "3"])
-    script.main()
-    parts = [read_manifest(out / half / "material.csv") for half in script.HALVES]
+    run("render_valid_wide", out, *kinds, "--count", 3)
+    parts = [read_manifest(out / half / "material.csv") for half in HALVES]
     assert sum(map(len, parts)) == 16
     assert all("valid-" in entry.path.name for part in parts for entry in part)
     first, second = ({e.group if e.kind == "speech" else e.path for e in part} for part in parts)
     assert first
     assert second
     assert not first & second
-    for half in script.HALVES:
+    for half in HALVES:
         with (out / half / "index.csv").open() as file:
             rows = list(csv.DictReader(file))
         assert len(rows) == 3

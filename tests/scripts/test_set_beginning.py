@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 import soundfile
 import torch
+from kit.checkpoints import save_random
 
 from audiotool import checkpoint
 from audiotool.models.band_split_gru import BandSplitGRU
-from audiotool.models.registry import MODELS
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def script() -> ModuleType:
-    return importlib.import_module("set_beginning")
 
 
 @pytest.fixture
@@ -34,21 +25,12 @@ def mixtures(tmp_path: Path) -> Path:
     return tmp_path / "mixtures"
 
 
-def saved(folder: Path, name: str, **config: int) -> Path:
-    path = folder / f"{name}.safetensors"
-    model = MODELS.get(name).from_config({**MODELS.get(name).small, **config})
-    metadata = checkpoint.Metadata("denoise", checkpoint.describe_model(model), model.sample_rate)
-    checkpoint.save(path, model.state_dict(), metadata)
-    return path
-
-
 @pytest.mark.parametrize("memory", [0, 6])
 def test_streams_begin_with_a_share_of_the_mean(
-    script: ModuleType, mixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+    run: Callable[..., str], mixtures: Path, tmp_path: Path, memory: int
 ) -> None:
-    path, output = saved(tmp_path, "band-split-gru", memory=memory), tmp_path / "begun.safetensors"
-    monkeypatch.setattr(sys, "argv", ["set", str(output), str(path), str(mixtures), "--share", "0.5"])
-    script.main()
+    path, output = save_random(tmp_path, "band-split-gru", memory=memory), tmp_path / "begun.safetensors"
+    run("set_beginning", output, path, mixtures, "--share", 0.5)
     before, after = checkpoint.load(path)[0], checkpoint.load(output)[0]
     assert isinstance(before, BandSplitGRU)
     assert isinstance(after, BandSplitGRU)
@@ -66,11 +48,8 @@ def test_streams_begin_with_a_share_of_the_mean(
     torch.testing.assert_close(*warmed_up, atol=0, rtol=0)
 
 
-def test_other_models_are_refused(
-    script: ModuleType, mixtures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path, output = saved(tmp_path, "gtcrn"), tmp_path / "begun.safetensors"
-    monkeypatch.setattr(sys, "argv", ["set", str(output), str(path), str(mixtures)])
+def test_other_models_are_refused(run: Callable[..., str], mixtures: Path, tmp_path: Path) -> None:
+    path, output = save_random(tmp_path, "gtcrn"), tmp_path / "begun.safetensors"
     with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU's beginning can be set"):
-        script.main()
+        run("set_beginning", output, path, mixtures)
     assert not output.exists()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -13,21 +11,13 @@ from kit.checkpoints import save_random
 
 from audiotool import checkpoint
 
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def script() -> ModuleType:
-    return importlib.import_module("widen_checkpoint")
-
 
 @pytest.mark.parametrize("config", [{}, {"memory": 6, "learnt_start": True}])
 def test_the_wider_network_does_the_same(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, config: dict[str, int]
+    run: Callable[..., str], tmp_path: Path, config: dict[str, int]
 ) -> None:
     path, output = save_random(tmp_path, "band-split-gru", **config), tmp_path / "wide.safetensors"
-    monkeypatch.setattr(sys, "argv", ["widen", str(output), str(path)])
-    script.main()
+    run("widen_checkpoint", output, path)
     narrow, wide = checkpoint.load(path)[0], checkpoint.load(output)[0]
     assert wide.config.dim == 2 * narrow.config.dim
     x = torch.randn(1, 1, 8000)
@@ -40,11 +30,8 @@ def test_the_wider_network_does_the_same(
     assert not torch.allclose(first, second), "copies that are trained alike stay alike"
 
 
-def test_other_models_are_refused(
-    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_other_models_are_refused(run: Callable[..., str], tmp_path: Path) -> None:
     path, output = save_random(tmp_path, "gtcrn"), tmp_path / "wide.safetensors"
-    monkeypatch.setattr(sys, "argv", ["widen", str(output), str(path)])
     with pytest.raises(SystemExit, match="is a gtcrn: only a band-split GRU can be made wider"):
-        script.main()
+        run("widen_checkpoint", output, path)
     assert not output.exists()

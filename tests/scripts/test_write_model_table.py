@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
+import write_model_table
 
 from audiotool import models
 from audiotool.importers.base import IMPORTERS
@@ -40,3 +44,15 @@ def test_the_list_says_what_the_models_declare() -> None:
     for row in rows:
         assert row.pop("macs_per_second") > 0
         assert row == Facts.of(MODELS.get(row["model"]).outline({})).row()
+
+
+def test_write_model_table(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(write_model_table, "PUBLISHED", tmp_path / "published.json")
+    monkeypatch.setattr(MODELS, "builtin", lambda: {"gtcrn": MODELS.get("gtcrn")})
+    out = run("write_model_table", "--output", tmp_path / "models.md")
+    assert "| `gtcrn` |" in out
+    assert "| `gtcrn` |" in (tmp_path / "models.md").read_text()
+    first = (tmp_path / "published.json").read_text()
+    assert '"model": "gtcrn"' in first
+    assert run("write_model_table", "--output", tmp_path / "models.md", "--missing") == ""
+    assert (tmp_path / "published.json").read_text() == first
