@@ -17,7 +17,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from audiotool.metrics.base import Both, Metric, Pair, Unscorable
-from audiotool.metrics.pesq import WIDE_BAND_RATE, ByPesq, Pesq
+from audiotool.metrics.pesq import ByPesq, Pesq, rate_of_band
 
 Rows = NDArray[np.float64]
 """Array (frames, any)."""
@@ -151,7 +151,7 @@ def _of_frames(pair: Pair, name: str, measure: Callable[[Rows, Rows, int], Rows]
 
     def measured() -> Rows:
         pair.require_sound()
-        rate = WIDE_BAND_RATE if pair.sample_rate >= WIDE_BAND_RATE else 8000
+        rate = rate_of_band(pair)
         parts = [measure(reference, estimate, rate) for reference, estimate in _frames(pair, rate)]
         if not parts:
             raise Unscorable("too short for one frame")

@@ -20,8 +20,8 @@ from audiotool.metrics.pesq_worker import HEADER
 WINDOW_S = 15
 TIMEOUT_S = 120.0
 SHORTEST_S = 0.25
-WIDE_BAND_RATE = 16000
-"""Hz from which `Pesq` is wide-band."""
+WIDE_BAND_RATE, NARROW_BAND_RATE = 16000, 8000
+"""Hz of the signals that wide-band PESQ (P.862.2) and narrow-band PESQ (P.862.1) compare."""
 
 
 class PesqWorker(Child):
@@ -37,17 +37,17 @@ class PesqWorker(Child):
             "PESQ", command or [sys.executable, "-m", "audiotool.metrics.pesq_worker"], timeout_s
         )
 
-    def score(self, reference: Waveform, estimate: Waveform, sample_rate: int, wide: bool) -> float | None:
+    def score(self, reference: Waveform, estimate: Waveform, sample_rate: int) -> float | None:
         """PESQ of one window, as MOS-LQO; None when the reference holds no utterance.
 
         Args:
             reference, estimate: (time,) of equal length.
-            sample_rate: 16000, or 8000 with wide False.
+            sample_rate: `WIDE_BAND_RATE` or `NARROW_BAND_RATE`.
         Raises:
             Unscorable: PESQ refused, crashed or took too long.
         """
         body = np.concatenate((reference, estimate)).astype("<f4").tobytes()
-        return self.ask(HEADER.pack(sample_rate, wide, len(reference)) + body).get("score")
+        return self.ask(HEADER.pack(sample_rate, len(reference)) + body).get("score")
 
 
 WORKER = PesqWorker()
@@ -73,7 +73,12 @@ class ByPesq(Metric):
         check_pesq()
 
 
-def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker = WORKER) -> float:
+def rate_of_band(pair: Pair) -> int:
+    """Return the rate of metrics that have a narrow band: 16 kHz, or 8 kHz for recordings below 16 kHz."""
+    return WIDE_BAND_RATE if pair.sample_rate >= WIDE_BAND_RATE else NARROW_BAND_RATE
+
+
+def windowed_pesq(pair: Pair, sample_rate: int, worker: PesqWorker = WORKER) -> float:
     """Return the mean PESQ over the windows of a pair in which the reference has speech."""
     check_pesq()
     pair.require_sound(estimate=True)
@@ -87,7 +92,7 @@ def windowed_pesq(pair: Pair, sample_rate: int, wide: bool, worker: PesqWorker =
         try:
             if not estimate.any():
                 raise Unscorable("the estimate is silent")
-            score = worker.score(reference, estimate, sample_rate, wide)
+            score = worker.score(reference, estimate, sample_rate)
         except Unscorable as error:
             at = f" between {part.start / sample_rate:.1f} and {part.stop / sample_rate:.1f} s"
             raise Unscorable(f"{error}{at if part.stop - part.start < length else ''}") from None
@@ -105,8 +110,7 @@ class Pesq(ByPesq):
     has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
-        wide = pair.sample_rate >= WIDE_BAND_RATE
-        return windowed_pesq(pair, WIDE_BAND_RATE if wide else 8000, wide)
+        return windowed_pesq(pair, rate_of_band(pair))
 
 
 class NarrowBandPesq(ByPesq):
@@ -115,4 +119,4 @@ class NarrowBandPesq(ByPesq):
     name = "pesq_nb"
 
     def measure(self, pair: Pair) -> float:
-        return windowed_pesq(pair, 8000, wide=False)
+        return windowed_pesq(pair, NARROW_BAND_RATE)

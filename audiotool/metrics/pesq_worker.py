@@ -1,8 +1,8 @@
 """The child process that runs PESQ's C code, which can take its process down with it.
 
-Requests on stdin: `HEADER` (sample rate, 1 for wide-band, samples), then reference and degraded signal as
-float32. Answers on stdout, one JSON line each: {"score": 3.2}, {"silent": true} when the reference holds no
-utterance, or {"error": "..."}. The end of stdin ends the process.
+Requests on stdin: `HEADER` (sample rate, samples), then reference and degraded signal as float32. The score
+is wide-band at 16 kHz, narrow-band at 8 kHz. Answers on stdout, one JSON line each: {"score": 3.2},
+{"silent": true} when the reference holds no utterance, or {"error": "..."}. The end of stdin ends it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import struct
 import sys
 from typing import Any
 
-HEADER = struct.Struct("<III")
+HEADER = struct.Struct("<II")
 
 NOT_FINITE = "PESQ gives no finite score"
 
@@ -25,18 +25,18 @@ def serve() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     while len(head := requests.read(HEADER.size)) == HEADER.size:
-        sample_rate, wide, length = HEADER.unpack(head)
+        sample_rate, length = HEADER.unpack(head)
         body = requests.read(8 * length)
-        answers.write(json.dumps(_score(sample_rate, bool(wide), body)) + "\n")
+        answers.write(json.dumps(_score(sample_rate, body)) + "\n")
         answers.flush()
 
 
-def _score(sample_rate: int, wide: bool, body: bytes) -> dict[str, Any]:
+def _score(sample_rate: int, body: bytes) -> dict[str, Any]:
     import numpy as np
     from pesq import BufferTooShortError, NoUtterancesError, pesq
 
     reference, degraded = np.frombuffer(body, dtype="<f4").reshape(2, -1)
-    mode = "wb" if wide else "nb"
+    mode = "wb" if sample_rate == 16000 else "nb"
     try:
         score = float(pesq(sample_rate, reference, degraded, mode))
     except BufferTooShortError:

@@ -67,10 +67,10 @@ def test_sixty_bursts_that_crash_the_c_code_are_scored() -> None:
 
 def test_one_process_serves_many_calls(demo: Pair) -> None:
     worker = PesqWorker()
-    first = windowed_pesq(demo, 16000, True, worker)
+    first = windowed_pesq(demo, 16000, worker)
     process = worker._process
     assert process is not None
-    assert windowed_pesq(demo, 16000, True, worker) == first
+    assert windowed_pesq(demo, 16000, worker) == first
     assert worker._process is process
     worker.close()
     assert process.poll() is not None
@@ -79,20 +79,20 @@ def test_one_process_serves_many_calls(demo: Pair) -> None:
 def test_a_crash_is_a_reason_and_the_next_call_works(demo: Pair) -> None:
     worker = PesqWorker(command=CRASH)
     with pytest.raises(Unscorable, match=r"PESQ crashed \(signal 11\)"):
-        windowed_pesq(demo, 16000, True, worker)
+        windowed_pesq(demo, 16000, worker)
     worker.command = PesqWorker().command
-    assert windowed_pesq(demo, 16000, True, worker) > 1
+    assert windowed_pesq(demo, 16000, worker) > 1
     assert worker._process is not None
     os.kill(worker._process.pid, 9)
     worker._process.wait()
-    assert windowed_pesq(demo, 16000, True, worker) > 1
+    assert windowed_pesq(demo, 16000, worker) > 1
     worker.close()
 
 
 def test_a_hang_is_a_reason(demo: Pair) -> None:
     worker = PesqWorker(timeout_s=0.3, command=HANG)
     with pytest.raises(Unscorable, match=r"more than 0\.3 s"):
-        windowed_pesq(demo, 16000, True, worker)
+        windowed_pesq(demo, 16000, worker)
 
 
 def test_pairs_without_a_score(demo: Pair) -> None:
