@@ -62,9 +62,8 @@ class Runner(uvicorn.Server):
             await asyncio.sleep(0.05)
         await super().shutdown(sockets)
         if self.force_exit:
-            await (
-                self.lifespan.shutdown()
-            )  # uvicorn leaves it out then, and its task is cancelled with a traceback
+            # uvicorn leaves it out then, and its task is cancelled with a traceback
+            await self.lifespan.shutdown()
 
     def _has_streams(self) -> bool:
         return any(not isinstance(one, H11Protocol) for one in self.server_state.connections)
