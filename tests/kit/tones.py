@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from audiotool.data.config import AudioConfig, DataConfig, MixingConfig
 from audiotool.data.dataset import ExampleDataset, make_dataset
@@ -51,3 +52,11 @@ def dataset(
     """A data set of 20 examples of 1.5 s."""
     config = AudioConfig(**({"segment_seconds": 1.5} | (audio or {})))
     return make_dataset(data_config(manifest, **changes), config, example, split, 20)  # type: ignore[arg-type]
+
+
+def islands(waveform: torch.Tensor) -> list[tuple[int, int]]:
+    """Begin and end of every stretch that sounds; a zero crossing ends none."""
+    sounds = np.flatnonzero(waveform.abs().numpy() > 1e-6)
+    cuts = np.flatnonzero(np.diff(sounds) > 0.05 * RATE)
+    begins, ends = [0, *(cuts + 1)], [*cuts, len(sounds) - 1]
+    return [(int(sounds[b]), int(sounds[e])) for b, e in zip(begins, ends, strict=True)]
