@@ -17,6 +17,7 @@ import pytest
 from audiotool.extras import install, is_there
 
 if TYPE_CHECKING:
+    import audiotool
     from audiotool.models.base import Model
 
 if is_there("torch"):  # not in the installation of `make test-oldest`
@@ -69,6 +70,14 @@ def _save_tiny(path: Path, **config: Any) -> Path:
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CleanUNet of a few thousand weights, not trained, causal, of running level."""
     return _save_tiny(tmp_path_factory.mktemp("checkpoints") / "tiny.safetensors")
+
+
+@pytest.fixture(scope="session")
+def pipeline(tiny_checkpoint: Path) -> audiotool.Pipeline:
+    """That denoiser, loaded."""
+    import audiotool
+
+    return audiotool.load(tiny_checkpoint, device="cpu")
 
 
 @pytest.fixture(scope="session")

@@ -1,33 +1,18 @@
-"""The public API: arrays, blocks, files and live streams give one answer."""
+"""A pipeline: arrays, blocks, files and live streams give one answer."""
 
 from __future__ import annotations
 
-import io
-import os
-import subprocess
-import sys
-import threading
-import warnings
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 import torch
 from kit.audio import speech_like, write_speech
 
 import audiotool
-from audiotool.audio.target import Target
-from audiotool.audio.writer import FileWriter
-from audiotool.errors import CheckpointError, DeviceError, InputError, StreamError
+from audiotool.errors import InputError, StreamError
 from audiotool.models.cleanunet import CleanUNet
-
-
-@pytest.fixture(scope="module")
-def pipeline(tiny_checkpoint: Path) -> audiotool.Pipeline:
-    return audiotool.load(tiny_checkpoint, device="cpu")
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
@@ -56,13 +41,6 @@ def test_half_precision_comes_back(pipeline: audiotool.Pipeline, dtype: torch.dt
     for y in (pipeline(x, 16000), torch.cat([*pipeline.stream([x], 16000)], dim=-1), live.feed(x)):
         assert y.dtype == dtype
     torch.testing.assert_close(pipeline(x, 16000), pipeline(x.float(), 16000).to(dtype))
-
-
-@pytest.mark.parametrize("engine", ["onnx", "torch"])
-@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True, 10**6])
-def test_a_number_of_threads_that_is_none_is_refused(engine: Any, threads: Any) -> None:
-    with pytest.raises(StreamError, match="threads is a whole number from 1 to 1024, got"):
-        audiotool.load("denoise-tiny-16k", engine=engine, threads=threads)
 
 
 @pytest.mark.parametrize("dtype", [">i2", ">f4"])
@@ -163,129 +141,6 @@ def test_files_and_arrays_get_the_exact_level(tiny_utterance_checkpoint: Path, t
     assert np.abs(live - expected).max() > 10 * tolerance, "a live stream cannot know the level beforehand"
 
 
-@pytest.mark.parametrize(
-    ("name", "subtype", "rate", "channels"),
-    [
-        ("a.wav", "PCM_16", 8000, 1),
-        ("a.wav", "PCM_24", 96000, 2),
-        ("a.wav", "PCM_U8", 22050, 1),
-        ("a.wav", "FLOAT", 48000, 6),
-        ("a.wav", "PCM_16", 16000, 32),
-        ("a.flac", "PCM_16", 44100, 1),
-        ("a.ogg", "VORBIS", 16000, 1),
-        ("a.aiff", "PCM_16", 192000, 1),
-    ],
-)
-def test_files_keep_their_form(
-    pipeline: audiotool.Pipeline, tmp_path: Path, name: str, subtype: str, rate: int, channels: int
-) -> None:
-    source = write_speech(tmp_path / name, 0.25, rate, channels, subtype=subtype)
-    out = tmp_path / "out" / name
-    pipeline.process_file(source, out)
-    before, after = soundfile.info(str(source)), soundfile.info(str(out))
-    for field in ("samplerate", "channels", "frames", "subtype", "format"):
-        assert getattr(before, field) == getattr(after, field)
-
-
-@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
-def test_files_keep_their_tags(pipeline: audiotool.Pipeline, tmp_path: Path, name: str) -> None:
-    with soundfile.SoundFile(str(tmp_path / name), "w", 16000, 1) as file:
-        file.title, file.artist, file.date, file.software = "Folge 1", "Zoe", "2020", "Recorder"
-        file.write(speech_like(0.2, 16000)[0])
-    pipeline.process_file(tmp_path / name, tmp_path / f"out-{name}")
-    with soundfile.SoundFile(str(tmp_path / f"out-{name}")) as file:
-        assert (file.title, file.artist, file.date) == ("Folge 1", "Zoe", "2020")
-        assert "Recorder" not in file.software
-    # AU holds no tags, which is no reason to fail, and is said.
-    result = pipeline.process_file(tmp_path / name, tmp_path / "out.au")
-    assert any("title" in warning for warning in result.warnings)
-    assert soundfile.info(str(tmp_path / "out.au")).frames > 0
-
-
-def test_tags_beyond_ascii(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    with soundfile.SoundFile(str(tmp_path / "a.flac"), "w", 16000, 1) as file:
-        file.title, file.artist = "Öl", "Zoe"
-        file.write(speech_like(0.2, 16000)[0])
-    for name, title in (("b.flac", "Öl"), ("b.wav", "Öl"), ("b.mp3", "Öl"), ("b.aiff", "Öl")):
-        pipeline.process_file(tmp_path / "a.flac", tmp_path / name)
-        with soundfile.SoundFile(str(tmp_path / name)) as file:
-            assert (file.title, file.artist) == (title, "Zoe")
-
-
-def test_one_sample_and_silence(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    for name, x in (("one", np.full(1, 0.25)), ("silence", np.zeros(5000))):
-        audiotool.write(tmp_path / f"{name}.wav", x, 16000)
-        pipeline.process_file(tmp_path / f"{name}.wav", tmp_path / "out.wav")
-        y, _ = audiotool.read(tmp_path / "out.wav")
-        assert y.shape == (1, len(x))
-    assert np.abs(y).max() < 1e-2
-
-
-def test_residual_is_input_minus_output(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    source = write_speech(tmp_path / "a.wav", 0.5, 44100, 2, subtype="FLOAT")
-    pipeline.process_file(source, Target((tmp_path / "out.wav",), residual=tmp_path / "rest.wav"))
-    x, out, rest = (audiotool.read(tmp_path / n)[0] for n in ("a.wav", "out.wav", "rest.wav"))
-    np.testing.assert_allclose(out + rest, x, atol=1e-6)
-
-
-def test_several_outputs_appear_together(
-    pipeline: audiotool.Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second output cannot be completed: the first one's earlier file is not replaced either."""
-    source = write_speech(tmp_path / "a.wav", 0.5)
-    out, rest = write_speech(tmp_path / "out.wav", 0.1), tmp_path / "rest.wav"
-    before, complete = out.read_bytes(), FileWriter.prepare
-
-    def prepare(writer: FileWriter) -> None:
-        if writer.path == rest:
-            raise InputError("the disk is full")
-        complete(writer)
-
-    monkeypatch.setattr(FileWriter, "prepare", prepare)
-    with pytest.raises(InputError, match="disk is full"):
-        pipeline.process_file(source, Target((out,), residual=rest))
-    assert out.read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.wav", "out.wav"]
-
-
-def test_a_pipe_in_the_file_system_is_read_once(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    source, pipe = write_speech(tmp_path / "a.wav", 0.5), tmp_path / "pipe"
-    os.mkfifo(pipe)
-    sender = threading.Thread(target=lambda: pipe.write_bytes(source.read_bytes()))
-    sender.start()
-    pipeline.process_file(pipe, tmp_path / "piped.wav")
-    sender.join()
-    pipeline.process_file(source, tmp_path / "whole.wav")
-    piped, whole = (audiotool.read(tmp_path / n)[0] for n in ("piped.wav", "whole.wav"))
-    np.testing.assert_allclose(piped, whole, atol=1e-4)
-
-
-def test_an_answer_that_is_not_finite_is_an_error(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    x = speech_like(1, 16000)
-    x[0, 8000] = 1e30
-    soundfile.write(str(tmp_path / "a.wav"), x.T, 16000, subtype="FLOAT")
-    with pytest.raises(InputError, match="beyond full scale"):
-        pipeline.process_file(tmp_path / "a.wav", tmp_path / "b.wav")
-    with pytest.raises(InputError, match="beyond full scale"):
-        pipeline(x, 16000)
-    assert not (tmp_path / "b.wav").exists()
-
-
-def test_a_failure_in_the_middle_leaves_the_earlier_output(
-    pipeline: audiotool.Pipeline, tmp_path: Path
-) -> None:
-    x = speech_like(25, 16000)
-    x[0, -5] = np.nan
-    soundfile.write(str(tmp_path / "in.wav"), x.T, 16000, subtype="FLOAT")
-    before = write_speech(tmp_path / "out.wav").read_bytes()
-    seen: list[tuple[int, int | None]] = []
-    with pytest.raises(InputError, match="nan at sample 399995"):
-        pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav", lambda *s: seen.append(s))
-    assert seen == [(160000, 400000), (320000, 400000)]
-    assert (tmp_path / "out.wav").read_bytes() == before
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.wav", "out.wav"]
-
-
 def test_an_array_tells_its_progress_and_ends_with_an_exception_from_it(pipeline: audiotool.Pipeline) -> None:
     x = speech_like(25, 16000)
     seen: list[tuple[int, int | None]] = []
@@ -350,15 +205,6 @@ def test_a_tensor_that_is_marked_as_negated_is_as_any_other(pipeline: audiotool.
     assert torch.equal(pipeline(negated, 16000), pipeline(-x, 16000))
 
 
-def test_open_files_are_not_processed(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    path = write_speech(tmp_path / "a.wav", 0.1)
-    places: list[tuple[Any, Any]] = [(io.BytesIO(), tmp_path / "b.wav"), (path, io.BytesIO()), (path, "")]
-    for source, target in places:
-        with pytest.raises(InputError, match="a path is"):
-            pipeline.process_file(source, target)
-    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
-
-
 @pytest.mark.parametrize("channels", [0, "2", 1.5])
 def test_live_refuses_invalid_channels(pipeline: audiotool.Pipeline, channels: Any) -> None:
     with pytest.raises(InputError, match="a stream has channels, a whole number above 0"):
@@ -385,128 +231,46 @@ def test_settings_are_settings(pipeline: audiotool.Pipeline, settings: Any) -> N
             audiotool.Pipeline(pipeline.engine, "denoise", settings=settings)
 
 
-def test_loading_leaves_random_numbers_alone(tiny_checkpoint: Path) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(2)
-    torch.manual_seed(3)
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(lambda _: audiotool.load(tiny_checkpoint, device="cpu").live(16000), range(8)))
-    torch.testing.assert_close(torch.rand(2), expected)
+@pytest.fixture
+def step_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The lengths of all steps of the model, as they are made."""
+    sizes, step = list[int](), CleanUNet.step
 
+    def counting(model: CleanUNet, x: torch.Tensor, *rest: Any) -> Any:
+        sizes.append(x.shape[-1])
+        return step(model, x, *rest)
 
-@pytest.mark.parametrize("default", [torch.float64, torch.bfloat16])
-def test_the_default_dtype_of_torch_does_not_count(
-    pipeline: audiotool.Pipeline, tiny_checkpoint: Path, default: torch.dtype
-) -> None:
-    x = speech_like(0.2, 16000)
-    expected = pipeline(x, 16000)
-    torch.set_default_dtype(default)
-    try:
-        with ThreadPoolExecutor(4) as pool:
-            pipelines = list(pool.map(lambda _: audiotool.load(tiny_checkpoint, device="cpu"), range(4)))
-        assert torch.get_default_dtype() == default
-        for loaded in pipelines:
-            np.testing.assert_array_equal(loaded(x, 16000), expected)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
-def test_live_streams_of_several_threads_leave_warnings_alone(tiny_checkpoint: Path) -> None:
-    before = list(warnings.filters)
-    pipelines = [audiotool.load(tiny_checkpoint, device="cpu") for _ in range(6)]
-    with ThreadPoolExecutor(6) as pool:
-        list(pool.map(lambda p: p.live(16000), pipelines))
-    assert warnings.filters == before
+    monkeypatch.setattr(CleanUNet, "step", counting)
+    return sizes
 
 
 @pytest.mark.parametrize(("channels", "longest"), [(1, 160000), (2, 80000), (32, 5000)])
 def test_steps_of_many_channels_are_shorter(
-    pipeline: audiotool.Pipeline,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    channels: int,
-    longest: int,
+    pipeline: audiotool.Pipeline, step_sizes: list[int], tmp_path: Path, channels: int, longest: int
 ) -> None:
     """The memory of a step does not grow with the number of channels."""
-    sizes: list[int] = []
-    step = CleanUNet.step
-
-    def counting(model: CleanUNet, x: torch.Tensor, *rest: Any) -> Any:
-        sizes.append(x.shape[-1])
-        return step(model, x, *rest)
-
-    monkeypatch.setattr(CleanUNet, "step", counting)
     seconds = 1.5 * longest / 16000
     x = np.tile(speech_like(seconds, 16000), (channels, 1))
     expected = pipeline(x, 16000)
     hop = pipeline.engine.hop_length
-    assert max(sizes) <= -(-longest // hop) * hop
+    assert max(step_sizes) <= -(-longest // hop) * hop
     audiotool.write(tmp_path / "in.wav", x, 16000, subtype="FLOAT")
-    sizes.clear()
+    step_sizes.clear()
     pipeline.process_file(tmp_path / "in.wav", tmp_path / "out.wav")
-    assert max(sizes) <= -(-longest // hop) * hop
+    assert max(step_sizes) <= -(-longest // hop) * hop
     np.testing.assert_allclose(audiotool.read(tmp_path / "out.wav")[0], expected, atol=1e-5)
 
 
-def test_large_blocks_of_many_channels_are_cut(
-    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sizes: list[int] = []
-    step = CleanUNet.step
-
-    def counting(model: CleanUNet, x: torch.Tensor, *rest: Any) -> Any:
-        sizes.append(x.shape[-1])
-        return step(model, x, *rest)
-
-    monkeypatch.setattr(CleanUNet, "step", counting)
+def test_large_blocks_of_many_channels_are_cut(pipeline: audiotool.Pipeline, step_sizes: list[int]) -> None:
     live = pipeline.live(16000, 16)
     live.feed(np.tile(speech_like(2.0, 16000), (16, 1)))
-    assert max(sizes) <= 10000
+    assert max(step_sizes) <= 10000
 
 
 def test_input_that_is_not_written_to(pipeline: audiotool.Pipeline) -> None:
     x = speech_like(0.1, 16000)
     x.flags.writeable = False
     assert pipeline(x, 16000).shape == x.shape
-
-
-def test_load_refuses(tiny_checkpoint: Path, tmp_path: Path, pipeline: audiotool.Pipeline) -> None:
-    with pytest.raises(CheckpointError, match="neither a file nor one of"):
-        audiotool.load("no-such-thing")
-    with pytest.raises(CheckpointError, match="made to denoise, not to separate"):
-        audiotool.load(tiny_checkpoint, task="separate")
-    # Words torch knows too are no devices of ours.
-    for device in ("nonsense", "meta", "fpga", "cuda:99", "cpu:3"):
-        with pytest.raises(DeviceError, match=f"no device '{device}' here: try --device cpu"):
-            audiotool.load(tiny_checkpoint, device=device)
-    with pytest.raises(InputError, match="1 outputs"):
-        pipeline.process_file(tmp_path / "a.wav", Target(("b.wav", "c.wav")))
-
-
-def test_torchs_device_is_the_one_of_its_name() -> None:
-    assert audiotool.load("denoise-tiny-16k", torch.device("cpu")).engine.kind == "onnx"
-    assert audiotool.load("denoise-tiny-16k", torch.device("cpu"), engine="onnx").engine.kind == "onnx"
-    assert next(audiotool.load_model("denoise-tiny-16k", torch.device("cpu")).parameters()).is_cpu
-    with pytest.raises(DeviceError, match="no device 'meta' here"):
-        audiotool.load("denoise-tiny-16k", torch.device("meta"))
-
-
-@pytest.mark.parametrize("device", [None, 0, ["cpu"]])
-def test_a_device_is_a_name_or_torchs(device: Any) -> None:
-    for load in (audiotool.load, audiotool.load_model):
-        with pytest.raises(DeviceError, match=r"a device is auto, cpu, .* or a torch\.device, got"):
-            load("denoise-tiny-16k", device)
-
-
-def test_public_names_are_lazy_and_complete() -> None:
-    program = (
-        "import sys, audiotool; names = dir(audiotool); assert 'numpy' not in sys.modules;"
-        "[getattr(audiotool, n) for n in names]; assert 'torch' not in sys.modules; print(*names)"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == sorted(audiotool.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
-        audiotool.nonsense  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize(

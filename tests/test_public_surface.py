@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 import typing
 
 import numpy as np
@@ -107,3 +109,14 @@ def test_a_misspelt_option_names_the_nearest() -> None:
     with pytest.raises(audiotool.AudiotoolError, match="mix is from 0"):
         audiotool.load("denoise", mix=2.0)
     assert np.allclose(audiotool.load("denoise", mix=0.0)(np.zeros(100), 16000), 0.0)
+
+
+def test_public_names_are_lazy_and_complete() -> None:
+    program = (
+        "import sys, audiotool; names = dir(audiotool); assert 'numpy' not in sys.modules;"
+        "[getattr(audiotool, n) for n in names]; assert 'torch' not in sys.modules; print(*names)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == sorted(audiotool.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        audiotool.nonsense  # type: ignore[attr-defined]  # noqa: B018
