@@ -1,10 +1,12 @@
-"""A command that tests of `audiotool vocode` share."""
+"""Commands that several files of tests share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from kit.command import run_command
 from typer.testing import Result
 
 from audiotool.models.base import Model
@@ -16,3 +18,15 @@ def vocode(vocos: Model) -> Callable[..., Result]:
     from kit.vocoders import run
 
     return lambda *arguments: run("--checkpoint", "vocos.safetensors", *arguments)
+
+
+@pytest.fixture
+def denoise(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """Run the command in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str | Path, stdin: bytes | None = None) -> Result:
+        words = ["denoise", "--checkpoint", str(tiny_checkpoint), "--device", "cpu", *map(str, arguments)]
+        return run_command(*words, input=stdin)
+
+    return call

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import write_speech
-from kit.command import run_command
-from kit.vocoders import MEL, NSF, VOCOS, make_mel, one_line, run, run_well, save_vocoder, spoken
+from kit.command import one_line, run_command
+from kit.vocoders import MEL, NSF, VOCOS, make_mel, run, run_well, save_vocoder, spoken
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from typer.testing import Result

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit.audio import write_speech
-from kit.command import run_command
-from kit.vocoders import VOCOS, make_mel, one_line, run, run_well, save_vocoder
+from kit.command import one_line, run_command
+from kit.vocoders import VOCOS, make_mel, run, run_well, save_vocoder
 from safetensors.numpy import save_file
 from typer.testing import Result
 

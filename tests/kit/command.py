@@ -21,3 +21,11 @@ def run_process(*words: object, **options: Any) -> subprocess.CompletedProcess[s
     """Run a command in a process of its own; `options` are those of `subprocess.run`."""
     command = [sys.executable, "-m", "audiotool", *map(str, words)]
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
+
+
+def one_line(result: Result) -> str:
+    """Return the message of a run that failed: one line on stderr, and nothing on stdout."""
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1, result.stderr
+    assert result.stderr.startswith("audiotool: ")
+    return result.stderr

@@ -73,9 +73,3 @@ def run_well(*arguments: str | Path) -> Result:
     result = run(*arguments)
     assert result.exit_code == 0, result.output
     return result
-
-
-def one_line(result: Result) -> str:
-    """Return what a command said: a single line."""
-    assert result.stderr.count("\n") == 1, result.stderr
-    return result.stderr
