@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
+import io
 import json
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from numpy.typing import NDArray
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
@@ -101,18 +103,51 @@ def pcm(seconds: float, rate: int = 16000, channels: int = 1) -> NDArray[np.int1
     return (speech_like(seconds, rate, channels).T * 32767).astype("<i2")
 
 
+def file_of(
+    waveform: NDArray[Any], rate: int = 16000, form: str = "WAV", subtype: str | None = None
+) -> bytes:
+    """The bytes of a recording (channels, time)."""
+    memory = io.BytesIO()
+    soundfile.write(memory, waveform.T, rate, format=form, subtype=subtype)
+    return memory.getvalue()
+
+
+def post_head(length: int, *lines: str) -> bytes:
+    """The head of a request that sends a file of so many bytes, with other lines of it."""
+    own = ("POST /v1/denoise HTTP/1.1", "Host: 127.0.0.1", f"Content-Length: {length}")
+    return "".join(f"{line}\r\n" for line in (*own, *lines, "")).encode()
+
+
+UPGRADE = {
+    "Upgrade": "websocket",
+    "Connection": "Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+"""Headers of a WebSocket's opening handshake."""
+
+
+def stream_head(query: str = "") -> bytes:
+    """The opening handshake of a stream."""
+    lines = (f"GET /v1/stream{query} HTTP/1.1", "Host: 127.0.0.1")
+    return "".join(f"{x}\r\n" for x in (*lines, *map(": ".join, UPGRADE.items()), "")).encode()
+
+
+def until_bye(stream: ClientConnection) -> tuple[bytes, dict[str, Any]]:
+    """Return the rest of the audio, and the bye."""
+    audio = b""
+    while isinstance(message := stream.recv(PATIENCE), bytes):
+        audio += message
+    return audio, json.loads(message)
+
+
 def talk(stream: ClientConnection, data: bytes, size: int) -> tuple[dict[str, Any], bytes, dict[str, Any]]:
     """Send in pieces, end, and return hello, answer and bye."""
     hello = json.loads(stream.recv(PATIENCE))
     for n in range(0, len(data), size):
         stream.send(data[n : n + size])
     stream.send(json.dumps({"type": "end"}))
-    answer = b""
-    while True:
-        message = stream.recv(PATIENCE)
-        if isinstance(message, str):
-            return hello, answer, json.loads(message)
-        answer += message
+    return hello, *until_bye(stream)
 
 
 def refusal(stream: ClientConnection) -> tuple[int, str]:

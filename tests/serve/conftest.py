@@ -50,3 +50,19 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     monkeypatch.setattr(Session, "feed", held_feed)
     yield state
     state.go_on.set()
+
+
+@pytest.fixture
+def held_rounds(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Rounds of steps end once the event is set."""
+    from audiotool.serve.service import Service
+
+    go_on, round_of = threading.Event(), Service._round
+
+    def held(service: Service, work: Any) -> list[bytes]:
+        assert go_on.wait(PATIENCE)
+        return round_of(service, work)
+
+    monkeypatch.setattr(Service, "_round", held)
+    yield go_on
+    go_on.set()

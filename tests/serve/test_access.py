@@ -15,7 +15,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 import uvicorn
-from kit.server import Running, refusal
+from kit.server import UPGRADE, Running, refusal
 
 
 def test_a_token_is_asked_for() -> None:
@@ -78,15 +78,7 @@ def test_an_origin_that_is_no_address_is_refused(server: Running) -> None:
 
 def upgrade(server: Running, host: str, path: str = "/v1/stream") -> tuple[int, bytes]:
     """Answer to a WebSocket's opening handshake that names a host, its page's origin being that host."""
-    headers: dict[str, str] = {
-        "Host": host,
-        "Origin": f"http://{host}",
-        "Upgrade": "websocket",
-        "Connection": "Upgrade",
-        "Sec-WebSocket-Version": "13",
-        "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-    }
-    return server.request("GET", path, b"", **headers)
+    return server.request("GET", path, b"", Host=host, Origin=f"http://{host}", **UPGRADE)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,16 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 import uvicorn
-from kit.server import Running, drops_connections, pcm, refusal, serving
+from kit.server import (
+    Running,
+    drops_connections,
+    pcm,
+    post_head,
+    refusal,
+    serving,
+    stream_head,
+    until_bye,
+)
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
@@ -129,18 +138,12 @@ def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.M
 
     feed = Service.feed
     monkeypatch.setattr(Service, "feed", fed)
-    running = Running(limits=Limits(stall_seconds=0.5))
-    hello = (
-        "GET /v1/stream?rate=192000&format=f32le&mix=0 HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
     size = 1 << 19
     frame = bytes((0x82, 0xFF)) + size.to_bytes(8, "big") + bytes(4 + size)
-    try:
+    with Running(limits=Limits(stall_seconds=0.5)) as running:
         with socket.create_connection(("127.0.0.1", running.port)) as client:
             client.settimeout(PATIENCE)
-            client.sendall(hello.encode())
+            client.sendall(stream_head("?rate=192000&format=f32le&mix=0"))
             wait_until(lambda: running.service.calls)  # type: ignore[union-attr]
             # The server, which holds a few seconds of it, closes the connection.
             with pytest.raises(ConnectionError):
@@ -148,39 +151,26 @@ def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.M
             running.wait_until_idle()
             running.wait_until_disconnected()
         assert 0 < max(queued) < 8_000_000
-    finally:
-        running.stop()
 
 
-def test_a_client_that_is_held_back_is_not_taken_for_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_is_held_back_is_not_taken_for_dead(
+    held_rounds: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The server reads nothing from it, so no answer to a ping either."""
-    wait = threading.Event()
-
-    def held_back(service: Service, work: Any) -> list[bytes]:
-        assert wait.wait(PATIENCE)
-        return round_of(service, work)
-
-    round_of = Service._round
-    monkeypatch.setattr(Service, "_round", held_back)
     # Whoever wants pings gets many.
     brief = functools.partial(uvicorn.Config, ws_ping_interval=0.1, ws_ping_timeout=0.1)
     monkeypatch.setattr(uvicorn, "Config", brief)
-    running = Running()
     x = pcm(2.5)
-    try:
+    with Running() as running:
         with running.stream() as stream:
             hello = stream.recv(PATIENCE)
             for n in range(0, len(x), 4000):
                 stream.send(x[n : n + 4000].tobytes())
-            threading.Timer(0.3, wait.set).start()
+            threading.Timer(0.3, held_rounds.set).start()
             stream.send(json.dumps({"type": "end"}))
-            answer = b""
-            while isinstance(message := stream.recv(PATIENCE), bytes):
-                answer += message
+            answer, _ = until_bye(stream)
         assert json.loads(hello)["type"] == "hello"
         assert len(answer) == 2 * len(x)
-    finally:
-        running.stop()
 
 
 @pytest.mark.parametrize("part", ["", "G", "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n"])
@@ -189,16 +179,13 @@ def test_a_connection_whose_request_does_not_come_is_closed(
 ) -> None:
     """Also where it has made a request before."""
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.3)
-    running = Running()
     health = "GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-    try:
+    with Running() as running:
         for before in ("", health):
             with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
                 client.sendall((before + part).encode())
                 assert client.makefile("rb").read().startswith(b"HTTP/1.1 200" if before else b"")
             running.wait_until_disconnected()
-    finally:
-        running.stop()
 
 
 def test_requests_and_streams_last_longer_than_the_time_for_a_request(
@@ -207,7 +194,7 @@ def test_requests_and_streams_last_longer_than_the_time_for_a_request(
     monkeypatch.setattr(connections, "REQUEST_SECONDS", 0.1)
     with Running() as running:
         with running.stream() as stream, socket.create_connection(("127.0.0.1", running.port)) as client:
-            client.sendall(b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2\r\n\r\n1")
+            client.sendall(post_head(2) + b"1")
             hello = stream.recv(PATIENCE)
             with pytest.raises(TimeoutError):
                 stream.recv(0.4)
@@ -223,10 +210,7 @@ def test_a_silent_client_gets_its_tail_after_a_while() -> None:
     with Running(limits=Limits(idle_seconds=0.3)) as running, running.stream() as stream:
         stream.recv(PATIENCE)
         stream.send(pcm(0.2).tobytes())
-        audio = b""
-        while isinstance(message := stream.recv(PATIENCE), bytes):
-            audio += message
-        bye = json.loads(message)
+        audio, bye = until_bye(stream)
         assert (len(audio), bye["samples_out"], bye["reason"]) == (2 * 3200, 3200, why)
         assert refusal(stream) == (1001, why)
         wait_until(lambda: b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1])

@@ -23,7 +23,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-from kit.server import Running, drops_connections
+from kit.server import Running, drops_connections, file_of, post_head
 
 from audiotool.serve import files
 from audiotool.serve.app import Server
@@ -31,33 +31,33 @@ from audiotool.serve.service import Service
 from audiotool.serve.sessions import Limits
 
 
-@drops_connections
-def test_a_client_that_does_not_read_its_file_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def answer_with(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Let every recording become so many bytes."""
+
     async def process(*_: Any) -> files.Processed:
-        return files.Processed(bytes(50_000_000), 16000, 1, 1)
+        return files.Processed(bytes(size), 16000, 1, 1)
 
     monkeypatch.setattr(files.Files, "process", process)
-    running = Running(limits=Limits(stall_seconds=0.5))
-    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
-    try:
-        with socket.create_connection(("127.0.0.1", running.port)) as client:
-            client.sendall(head)
-            wait_until(lambda: select.select([client], [], [], 0.0)[0])
-            running.wait_until_disconnected()
-    finally:
-        running.stop()
+
+
+@drops_connections
+def test_a_client_that_does_not_read_its_file_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer_with(monkeypatch, 50_000_000)
+    limits = Limits(stall_seconds=0.5)
+    with Running(limits=limits) as running, socket.create_connection(("127.0.0.1", running.port)) as client:
+        client.sendall(post_head(1) + b"x")
+        wait_until(lambda: select.select([client], [], [], 0.0)[0])
+        running.wait_until_disconnected()
 
 
 @pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])
 def test_a_file(server: Running, form: str, subtype: str) -> None:
     x = speech_like(0.6, 22050, 2)
-    memory = io.BytesIO()
-    soundfile.write(memory, x.T, 22050, format=form, subtype=subtype)
-    status, body = server.request("POST", "/v1/denoise?max_attenuation=12", memory.getvalue())
+    sent = file_of(x, 22050, form, subtype)
+    status, body = server.request("POST", "/v1/denoise?max_attenuation=12", sent)
     assert status == 200
     found, rate = soundfile.read(io.BytesIO(body), dtype="float32")
-    memory.seek(0)
-    given = soundfile.read(memory, dtype="float32")[0].T
+    given = soundfile.read(io.BytesIO(sent), dtype="float32")[0].T
     expected = audiotool.load("denoise-tiny-16k", max_attenuation_db=12.0)(given, 22050)
     assert (found.shape, rate) == ((x.shape[1], 2), 22050)
     np.testing.assert_allclose(found.T, expected, atol=1e-4)
@@ -68,9 +68,7 @@ def is_last_line(caplog: pytest.LogCaptureFixture, end: str) -> bool:
 
 
 def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.LogCaptureFixture) -> None:
-    memory = io.BytesIO()
-    soundfile.write(memory, speech_like(0.5, 16000).T, 16000, format="WAV")
-    whole = memory.getvalue()
+    whole = file_of(speech_like(0.5, 16000))
     caplog.set_level("INFO", logger="audiotool.serve.sessions")
     for body, warning in ((whole, None), (whole[:-4000], "is truncated"), (2 * whole, "another WAV")):
         told = server.answer("POST", "/v1/denoise", body)[0].getheader("Audiotool-Warnings")
@@ -85,16 +83,12 @@ def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.
 def test_a_recording_keeps_its_place_until_its_answer_has_been_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    async def process(*_: Any) -> files.Processed:
-        return files.Processed(bytes(20_000_000), 16000, 1, 1)
-
-    monkeypatch.setattr(files.Files, "process", process)
-    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
+    answer_with(monkeypatch, 20_000_000)
     with Running(limits=Limits(arrival_seconds=PATIENCE)) as running, contextlib.ExitStack() as stack:
         clients = []
         for _ in range(files.PLACES):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", running.port), PATIENCE))
-            client.sendall(head)
+            client.sendall(post_head(1) + b"x")
             assert client.recv(12) == b"HTTP/1.1 200"
             clients.append(client)
         assert running.request("POST", "/v1/denoise", b"x")[0] == 503
@@ -108,15 +102,11 @@ def test_a_recording_keeps_its_place_until_its_answer_has_been_sent(
 def test_an_answer_that_is_read_too_slowly_is_cut(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def process(*_: Any) -> files.Processed:
-        return files.Processed(bytes(20_000_000), 16000, 1, 1)
-
-    monkeypatch.setattr(files.Files, "process", process)
+    answer_with(monkeypatch, 20_000_000)
     caplog.set_level("INFO", logger="audiotool.serve.sessions")
-    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\n\r\nx"
     with Running(limits=Limits(arrival_seconds=2.0)) as running:
         with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
-            client.sendall(head)
+            client.sendall(post_head(1) + b"x")
             wait_until(lambda: caplog.messages)
             assert len(client.makefile("rb").read()) < 20_000_000
         assert caplog.messages == ["file, 16000 Hz, 1 channel, 0.0 s: its answer was read too slowly (408)"]
@@ -141,9 +131,7 @@ def test_a_refusal_reaches_a_client_that_still_sends(server: Running) -> None:
 
 @pytest.mark.parametrize(("rate", "near"), [(191999, 192000), (44101, 44100), (16001, 16000)])
 def test_a_rate_that_takes_too_long_to_resample_is_refused(server: Running, rate: int, near: int) -> None:
-    memory = io.BytesIO()
-    soundfile.write(memory, speech_like(0.1, 16000).T, rate, format="WAV")
-    status, answer = server.request("POST", "/v1/denoise", memory.getvalue())
+    status, answer = server.request("POST", "/v1/denoise", file_of(speech_like(0.1, 16000), rate))
     assert status == 400
     assert f"take {near} Hz" in json.loads(answer)["error"]
 
@@ -156,9 +144,7 @@ def test_samples_that_are_limited_are_told(server: Running) -> None:
         ("VORBIS", "OGG", "samples beyond full scale were limited"),
         ("FLOAT", "WAV", None),
     ):
-        memory = io.BytesIO()
-        soundfile.write(memory, x.T, 16000, format=form, subtype=subtype)
-        found = server.answer("POST", "/v1/denoise?mix=0", memory.getvalue())[0]
+        found = server.answer("POST", "/v1/denoise?mix=0", file_of(x, 16000, form, subtype))[0]
         warned = found.getheader("Audiotool-Warnings")
         assert warned is None if told is None else warned is not None and told in warned
 
@@ -193,45 +179,31 @@ def test_a_form_is_refused_by_name(server: Running) -> None:
 
 
 def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(samples: int, channels: int, rate: int = 16000, form: str = "FLAC") -> str:
+        body = file_of(np.zeros((channels, samples)), rate, form)
+        status, answer = running.request("POST", "/v1/denoise", body)
+        assert status == 400
+        return json.loads(answer)["error"]
+
     with Running(limits=Limits(upload_bytes=100_000, upload_seconds=1.0)) as running:
         assert running.request("POST", "/v1/denoise", bytes(200_000))[0] == 413
-        memory = io.BytesIO()
-        soundfile.write(memory, np.zeros(32000), 16000, format="FLAC")
-        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
-        assert status == 400
-        assert "at most 1 s" in json.loads(body)["error"]
+        assert "at most 1 s" in refusal(32000, 1)
         monkeypatch.setattr(files, "MOST_SAMPLES", 20_000)
-        memory = io.BytesIO()
-        soundfile.write(memory, np.zeros((3000, 8)), 16000, format="FLAC")
-        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
-        assert status == 400
-        assert "at most 20000 samples" in json.loads(body)["error"]
-        memory = io.BytesIO()
-        soundfile.write(memory, np.zeros((900, 2)), 1000, format="FLAC")  # 28,800 samples at 16 kHz
-        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
-        assert status == 400
-        assert "at the model's 16000 Hz" in json.loads(body)["error"]
-        memory = io.BytesIO()
-        soundfile.write(memory, np.zeros((10, 9)), 16000, format="WAV")
-        status, body = running.request("POST", "/v1/denoise", memory.getvalue())
-        assert status == 400
-        assert json.loads(body)["error"] == "a recording has at most 8 channels here"
+        assert "at most 20000 samples" in refusal(3000, 8)
+        assert "at the model's 16000 Hz" in refusal(900, 2, 1000)  # 28,800 samples at 16 kHz
+        assert refusal(10, 9, form="WAV") == "a recording has at most 8 channels here"
 
 
 def test_files_that_come_too_slowly() -> None:
-    running = Running(limits=Limits(stall_seconds=0.3, arrival_seconds=0.6))
-    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
-    try:
+    with Running(limits=Limits(stall_seconds=0.3, arrival_seconds=0.6)) as running:
         for pause in (0.1, PATIENCE):  # a byte now and then, and nothing
             with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
-                client.sendall(head)
+                client.sendall(post_head(1000))
                 while not select.select([client], [], [], pause)[0]:
                     # The answer may be on its way, and then the connection is closed.
                     with contextlib.suppress(ConnectionError):
                         client.sendall(b"x")
                 assert b" 408 " in client.recv(1000).splitlines()[0]
-    finally:
-        running.stop()
 
 
 def test_a_client_that_goes_while_it_sends_a_file() -> None:
@@ -261,12 +233,9 @@ def test_the_file_of_a_client_that_has_left_is_dropped_at_the_next_block(
     server: Running, held: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO", logger="audiotool.serve.sessions")
-    memory = io.BytesIO()
-    soundfile.write(memory, speech_like(25.0, 16000).T, 16000, format="WAV")
-    body = memory.getvalue()
-    head = f"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    body = file_of(speech_like(25.0, 16000))
     with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as client:
-        client.sendall(head.encode() + body)
+        client.sendall(post_head(len(body)) + body)
         wait_until(lambda: held.fed)
     wait_until(lambda: "file: the client left" in caplog.messages)
     held.go_on.set()

@@ -22,7 +22,7 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
 import uvicorn
-from kit.server import Running, pcm, refusal, talk
+from kit.server import Running, pcm, refusal, talk, until_bye
 from websockets.exceptions import ConnectionClosed
 
 from audiotool.serve.app import Server
@@ -101,9 +101,7 @@ def test_settings_change_while_it_goes_on(server: Running) -> None:
         stream.send(json.dumps({"type": "settings", "mix": 0}))
         stream.send(x.tobytes())
         stream.send(json.dumps({"type": "end"}))
-        answer = b""
-        while isinstance(message := stream.recv(PATIENCE), bytes):
-            answer += message
+        answer, _ = until_bye(stream)
     np.testing.assert_array_equal(np.frombuffer(answer, "<i2"), x[:, 0])
 
 
@@ -117,9 +115,7 @@ def test_settings_count_from_where_they_were_sent(server: Running) -> None:
             stream.send(json.dumps({"type": "settings", "mix": mix}))
             stream.send(piece.tobytes())
         stream.send(json.dumps({"type": "end"}))
-        answer = b""
-        while isinstance(message := stream.recv(PATIENCE), bytes):
-            answer += message
+        answer, _ = until_bye(stream)
     live, expected = audiotool.load("denoise-tiny-16k").live(16000), list[Any]()
     for mix, piece in pieces:
         live.settings = dataclasses.replace(live.settings, mix=mix)
@@ -163,22 +159,19 @@ def test_all_checkpoints_are_loaded_before_the_first_client() -> None:
 
 
 def test_streams_of_a_round_that_fails_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    running = Running()
-    assert running.service is not None
+    with Running() as running:
+        assert running.service is not None
 
-    def broken() -> bool:
-        raise ZeroDivisionError
+        def broken() -> bool:
+            raise ZeroDivisionError
 
-    monkeypatch.setattr(running.service.streams, "step", broken)
-    try:
+        monkeypatch.setattr(running.service.streams, "step", broken)
         with running.stream() as stream:
             stream.recv(PATIENCE)
             stream.send(bytes(2000))
             with pytest.raises(ConnectionClosed, match="internal error: ZeroDivisionError"):
                 stream.recv(PATIENCE)
         assert b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1]
-    finally:
-        running.stop()
 
 
 def test_the_page_and_its_parts(server: Running) -> None:

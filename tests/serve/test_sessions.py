@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import logging
 import threading
@@ -15,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-import soundfile
 from kit.audio import speech_like
 from kit.patience import PATIENCE, wait_until
 
@@ -23,7 +21,7 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-from kit.server import Running
+from kit.server import Running, file_of
 from websockets.exceptions import ConnectionClosed
 
 from audiotool.serve import files
@@ -54,9 +52,7 @@ def told(lines: pytest.LogCaptureFixture) -> list[str]:
 
 
 def wav(seconds: float) -> bytes:
-    memory = io.BytesIO()
-    soundfile.write(memory, speech_like(seconds, 16000, 2).T, 16000, format="WAV")
-    return memory.getvalue()
+    return file_of(speech_like(seconds, 16000, 2))
 
 
 def talk(running: Running, message: str | bytes, query: str = "?rate=8000&format=f32le") -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import signal
 import socket
@@ -17,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
 from kit.audio import speech_like
 from kit.patience import PATIENCE, wait_until
 
@@ -25,20 +23,17 @@ pytest.importorskip("starlette")
 pytest.importorskip("uvicorn")
 pytest.importorskip("websockets")
 
-from kit.server import Running, serving
+from kit.server import Running, file_of, post_head, serving, stream_head
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from audiotool.serve import files, sessions
-from audiotool.serve.service import Service
 
 WHY = "the server stops"
 
 
 def wav(seconds: float) -> bytes:
-    memory = io.BytesIO()
-    soundfile.write(memory, speech_like(seconds, 16000)[0], 16000, format="WAV")
-    return memory.getvalue()
+    return file_of(speech_like(seconds, 16000))
 
 
 def rest(stream: ClientConnection) -> tuple[bytes, dict[str, Any] | None]:
@@ -87,8 +82,7 @@ def test_a_signal_gives_streams_their_tails_and_files_their_answers(name: str) -
             while len(heard) < 2 * (1600 - hello["latency_samples"]):
                 heard += stream.recv(PATIENCE)  # type: ignore[operator]
             body = wav(1.0)
-            head = f"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
-            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            client.sendall(post_head(len(body), "Expect: 100-continue"))
             assert client.recv(1000).startswith(b"HTTP/1.1 100")
             client.sendall(body[:-1])
             process.send_signal(number)
@@ -123,19 +117,13 @@ def test_it_takes_no_more_while_it_finishes(held_files: threading.Event) -> None
 
 
 def test_what_takes_too_long_is_told_why_it_is_cut(
-    held_files: threading.Event, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    held_files: threading.Event,
+    held_rounds: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    go_on = threading.Event()
-
-    def held(service: Service, work: Any) -> list[bytes]:
-        assert go_on.wait(PATIENCE)
-        return round_of(service, work)
-
-    round_of = Service._round
-    monkeypatch.setattr(Service, "_round", held)
     monkeypatch.setattr(sessions, "DRAIN_SECONDS", 0.3)
     running = Running()
-    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n"
     try:
         with (
             ThreadPoolExecutor(1) as thread,
@@ -144,20 +132,20 @@ def test_what_takes_too_long_is_told_why_it_is_cut(
         ):
             stream.recv(PATIENCE)
             stream.send(np.zeros(1600, "<i2").tobytes())
-            slow.sendall(head)
+            slow.sendall(post_head(9))
             file = thread.submit(running.request, "POST", "/v1/denoise", wav(0.2))
             wait_until(lambda: len(running.server.server_state.tasks) == 3)
             running.server.should_exit = True
             assert rest(stream) == (b"", None)
             assert (stream.close_code, stream.close_reason) == (1001, WHY)
-            go_on.set()
+            held_rounds.set()
             status, answer = file.result(PATIENCE)
             assert (status, json.loads(answer)) == (503, {"error": WHY})
             status_line, *_, body = slow.makefile("rb").read().splitlines()
             assert b" 503 " in status_line
             assert json.loads(body) == {"error": WHY}
     finally:
-        go_on.set()
+        held_rounds.set()
         running.stop()
     assert not [record for record in caplog.records if record.levelname != "INFO"]
 
@@ -178,15 +166,7 @@ def test_a_file_that_is_cut_is_processed_no_further(held: Any, monkeypatch: pyte
     assert held.fed == [160000]
 
 
-def test_a_stream_that_its_client_has_ended_ends_as_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    go_on = threading.Event()
-
-    def held(service: Service, work: Any) -> list[bytes]:
-        assert go_on.wait(PATIENCE)
-        return round_of(service, work)
-
-    round_of = Service._round
-    monkeypatch.setattr(Service, "_round", held)
+def test_a_stream_that_its_client_has_ended_ends_as_always(held_rounds: threading.Event) -> None:
     running = Running()
     try:
         with running.stream() as stream:
@@ -197,39 +177,31 @@ def test_a_stream_that_its_client_has_ended_ends_as_always(monkeypatch: pytest.M
             wait_until(lambda: service and all(call._ending for call in service.calls))
             running.server.should_exit = True
             wait_until(lambda: service and service.stopping)
-            go_on.set()
+            held_rounds.set()
             audio, bye = rest(stream)
         assert bye is not None
         assert (len(audio), bye["reason"], stream.close_code) == (320, "the client ended it", 1000)
     finally:
-        go_on.set()
+        held_rounds.set()
         running.stop()
 
 
 def test_connections_of_streams_are_closed_after_their_clients_have_answered() -> None:
     """A client that still sends would lose what it has not read yet."""
-    running = Running()
-    hello = (
-        "GET /v1/stream HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-        "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
     closing = bytes((0x88, 2 + len(WHY))) + (1001).to_bytes(2, "big") + WHY.encode()
-    try:
-        with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
-            client.sendall(hello.encode())
-            wait_until(lambda: running.service and running.service.calls)
-            running.server.should_exit = True
-            received = b""
-            while not received.endswith(closing):
-                received += client.recv(4096)
-            client.settimeout(0.3)
-            with pytest.raises(TimeoutError):
-                client.recv(1)
-            client.settimeout(PATIENCE)
-            client.sendall(bytes((0x88, 0x82)) + bytes(4) + (1001).to_bytes(2, "big"))
-            assert client.recv(1) == b""
-    finally:
-        running.stop()
+    with Running() as running, socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+        client.sendall(stream_head())
+        wait_until(lambda: running.service and running.service.calls)
+        running.server.should_exit = True
+        received = b""
+        while not received.endswith(closing):
+            received += client.recv(4096)
+        client.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        client.settimeout(PATIENCE)
+        client.sendall(bytes((0x88, 0x82)) + bytes(4) + (1001).to_bytes(2, "big"))
+        assert client.recv(1) == b""
 
 
 def test_each_of_many_streams_is_said_to_have_been_stopped(caplog: pytest.LogCaptureFixture) -> None:
@@ -251,8 +223,7 @@ def test_a_second_interrupt_cuts_without_a_traceback() -> None:
     with serving() as (process, port):
         assert process.stderr is not None
         with socket.create_connection(("127.0.0.1", port), PATIENCE) as client:
-            head = "POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n"
-            client.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            client.sendall(post_head(100_000, "Expect: 100-continue"))
             assert client.recv(1000).startswith(b"HTTP/1.1 100")
             process.send_signal(signal.SIGINT)
             time.sleep(0.3)
