@@ -7,7 +7,6 @@ is then computed with the updated discriminators.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,7 +22,7 @@ from audiotool.models.discriminators.base import DISCRIMINATORS, Discriminator
 from audiotool.models.discriminators.metric import MetricDiscriminator
 from audiotool.recipe.schema import AdversarialSection, DiscriminatorTerm
 from audiotool.training.objective import explained
-from audiotool.training.optimiser import build_optimiser, set_rate
+from audiotool.training.optimiser import build_optimiser, clip_and_step, set_rate
 from audiotool.training.schedule import rate_factor
 
 
@@ -125,13 +124,7 @@ class Adversary:
         section = self.section
         factor = rate_factor(section.schedule, step - section.start, self.steps - section.start)
         set_rate(self.optimiser, section.optimiser.lr * factor)
-        norm = self.fabric.clip_gradients(
-            self.module, self.optimiser, max_norm=section.clip or math.inf, error_if_nonfinite=False
-        )
-        assert norm is not None
-        if bool(norm.isfinite()) or self.fabric.strategy.precision.precision == "16-mixed":
-            self.optimiser.step()
-        self.optimiser.zero_grad()
+        clip_and_step(self.fabric, self.module, self.optimiser, section.clip)
 
     def generator_loss(self, outputs: dict[str, Tensor], target: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the model's adversarial loss, a weighted sum, and each of its terms by name."""

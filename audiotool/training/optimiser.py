@@ -1,9 +1,12 @@
-"""Build the optimiser of a recipe."""
+"""The optimiser of a recipe, and its steps."""
 
 from __future__ import annotations
 
+import math
+
 import torch
-from torch import nn
+from lightning_fabric import Fabric
+from torch import Tensor, nn
 
 from audiotool.recipe.schema import AdamSection, AdamWSection, MuonSection, RAdamSection
 from audiotool.training.muon import Muon
@@ -29,3 +32,20 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters the same learning rate."""
     for group in optimiser.param_groups:
         group["lr"] = rate
+
+
+def clip_and_step(
+    fabric: Fabric, module: nn.Module, optimiser: torch.optim.Optimizer, clip: float | None
+) -> Tensor:
+    """Update the weights, unless their gradient is not finite, and clear it; return the norm that it had.
+
+    Args:
+        clip: largest norm, to which the gradient is scaled; None does not scale it.
+    """
+    norm = fabric.clip_gradients(module, optimiser, max_norm=clip or math.inf, error_if_nonfinite=False)
+    assert norm is not None
+    # The scaler of fp16 skips such a step itself and lowers its scale.
+    if norm.isfinite() or fabric.strategy.precision.precision == "16-mixed":
+        optimiser.step()
+    optimiser.zero_grad()
+    return norm

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from audiotool.recipe.schema import Recipe
 from audiotool.training.adversary import Adversary
 from audiotool.training.draws import buffers_kept, happens, seed_step, seeded
 from audiotool.training.fabric import advise_on_memory, leave
-from audiotool.training.optimiser import set_rate
+from audiotool.training.optimiser import clip_and_step, set_rate
 from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
 from audiotool.training.schedule import full_rate_problem, rate_factor, renewed_rate_problem
@@ -232,11 +231,8 @@ class Trainer:
                     loss, terms = loss + adversarial, terms | parts
                 fabric.backward(loss / train.accumulate)
             _add(sums, {"loss": loss.detach(), **terms}, 1 / train.accumulate)
-        norm = fabric.clip_gradients(
-            run.module, run.optimiser, max_norm=train.clip or math.inf, error_if_nonfinite=False
-        )
-        assert norm is not None
-        self._update(norm, sums, outputs)
+        norm = clip_and_step(fabric, run.module, run.optimiser, train.clip)
+        self._record(norm, sums, outputs)
         counters.step += 1
         counters.examples += run.examples_per_step
 
@@ -279,8 +275,8 @@ class Trainer:
         begun = section is not None and self.current.counters.step >= section.start
         return self.current.adversary if begun else None
 
-    def _update(self, norm: Tensor, sums: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
-        """Update the weights, unless the gradient is not finite.
+    def _record(self, norm: Tensor, sums: dict[str, Tensor], outputs: dict[str, Tensor]) -> None:
+        """Count a step, and average its weights; one whose gradient was not finite is skipped.
 
         Args:
             norm: of the gradient.
@@ -290,12 +286,7 @@ class Trainer:
             RecipeError: too many steps in a row had no finite gradient, or none of the whole training.
         """
         run, counters = self.current, self.current.counters
-        finite = bool(norm.isfinite())
-        if finite or self.recipe.train.precision == "fp16":
-            # The scaler of fp16 skips such a step itself and lowers its scale.
-            run.optimiser.step()
-        run.optimiser.zero_grad()
-        if finite:
+        if norm.isfinite():
             counters.skipped_in_a_row = 0
             run.average.update(counters.step)
             for name, value in {**sums, "gradient_norm": norm}.items():
