@@ -20,7 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-DiscriminatorOutput = tuple[Tensor, list[Tensor]]
+from audiotool.models.discriminators.base import DiscriminatorOutput
+
 Kind = Literal["least-squares", "hinge", "hinge-linear"]
 Reduction = Literal["sum", "mean"]
 

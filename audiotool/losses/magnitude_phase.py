@@ -83,12 +83,9 @@ class AntiWrappingPhaseLoss(Loss):
     def terms(self, phase: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the terms of instantaneous phase, group delay and angular frequency of phases (B, F, T)."""
         error = phase - target
-        along = [torch.diff(F.pad(error, p) if self.edges else error, dim=d) for d, p in _AXES]
-        return anti_wrapping(error).mean(), anti_wrapping(along[0]).mean(), anti_wrapping(along[1]).mean()
-
-
-_AXES = ((1, (0, 0, 1, 0)), (2, (1, 0)))
-"""Frequency and time: their axis, and the padding that puts one zero before them."""
+        delay = torch.diff(F.pad(error, (0, 0, 1, 0)) if self.edges else error, dim=1)
+        frequency = torch.diff(F.pad(error, (1, 0)) if self.edges else error, dim=2)
+        return anti_wrapping(error).mean(), anti_wrapping(delay).mean(), anti_wrapping(frequency).mean()
 
 
 def anti_wrapping(x: Tensor) -> Tensor:
