@@ -211,19 +211,18 @@ class FourierHead(nn.Module):
 
     def __init__(self, config: VocosConfig, hop_length: int) -> None:
         super().__init__()
-        self.kind = config.head
-        if config.head == "istft":
-            check_frames(config.n_fft, hop_length, whole_hops=False)
-        frame_length = config.n_fft if config.head == "istft" else 2 * hop_length
-        outputs = {"istft": config.n_fft + 2, "imdct-cos": 2 * hop_length, "imdct-symexp": hop_length}
-        self.out = nn.Linear(config.dim, outputs[config.head])
+        self.kind, self.hop_length = config.head, hop_length
         self.inverse: StreamingISTFT | StreamingIMDCT
         if config.head == "istft":
+            check_frames(config.n_fft, hop_length, whole_hops=False)
+            self.frame_length, outputs = config.n_fft, config.n_fft + 2
             self.inverse = StreamingISTFT(config.n_fft, hop_length, padding=config.padding)
         else:
-            self.inverse = StreamingIMDCT(frame_length, config.padding)
-        self.frame_length, self.hop_length = frame_length, hop_length
-        self.offset = leading_samples(config.padding, frame_length, hop_length)
+            self.frame_length = 2 * hop_length
+            outputs = hop_length if config.head == "imdct-symexp" else self.frame_length
+            self.inverse = StreamingIMDCT(self.frame_length, config.padding)
+        self.out = nn.Linear(config.dim, outputs)
+        self.offset = leading_samples(config.padding, self.frame_length, hop_length)
 
     def forward(
         self, x: Tensor, state: State, final: bool, inside: Tensor | None = None
