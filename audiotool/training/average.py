@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import Tensor
 
 from audiotool.compat import lerp_
 from audiotool.models.base import Model
@@ -27,7 +26,8 @@ class WeightAverage:
         self.decay = decay
         self.model = copy.deepcopy(model).eval().requires_grad_(False)
         pairs = list(zip(self.model.state_dict().values(), model.state_dict().values(), strict=True))
-        self._averaged, self._trained = _lists([p for p in pairs if p[0].is_floating_point()])
+        floating = [p for p in pairs if p[0].is_floating_point()]
+        self._averaged, self._trained = [a for a, _ in floating], [t for _, t in floating]
         self._others = [p for p in pairs if not p[0].is_floating_point()]
 
     @torch.no_grad()
@@ -37,7 +37,3 @@ class WeightAverage:
         lerp_(self._averaged, self._trained, 1 - decay)
         for averaged, trained in self._others:
             averaged.copy_(trained)
-
-
-def _lists(pairs: list[tuple[Tensor, Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    return [a for a, _ in pairs], [b for _, b in pairs]
