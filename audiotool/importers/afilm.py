@@ -1,8 +1,4 @@
-"""Official AFiLM and TFiLM networks: Keras' `model.h5`, or the same tensors in `.safetensors`.
-
-Keras numbers layers in the order in which a process made them ("conv1d", "conv1d_1", or "conv1d_40" in a
-later model), so the order of the numbers gives a tensor's place, never a number itself.
-"""
+"""Official AFiLM and TFiLM networks: Keras' `model.h5`, or the same tensors in `.safetensors`."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class HybridDemucsImporter(Importer):
             raise CheckpointError(
                 "the weights are quantised or not a state dict: import an unquantised package"
             )
-        unused = self._unused_norm(state)
+        unused = _unused_norms(state)
         return {_rename(k): v.to(torch.float32) for k, v in state.items() if not k.startswith(unused)}
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
@@ -103,11 +103,11 @@ class HybridDemucsImporter(Importer):
         taken = {NAMES.get(str(k), str(k)): v for k, v in values.items() if k in arguments.taken}
         return {"dconv_init": 1e-4, **taken}
 
-    @staticmethod
-    def _unused_norm(state: Mapping[str, Tensor]) -> str:
-        """Return the prefix of the unused norm that only torchaudio has, in its last time encoder."""
-        levels = [int(m.group(1)) for k in state if (m := re.match(r"time_encoder\.(\d+)\.", k))]
-        return f"time_encoder.{max(levels)}.norm1." if levels else "\0"
+
+def _unused_norms(state: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Return the prefix of the unused norm that only torchaudio has, in its last time encoder, if any."""
+    levels = [int(m.group(1)) for k in state if (m := re.match(r"time_encoder\.(\d+)\.", k))]
+    return (f"time_encoder.{max(levels)}.norm1.",) if levels else ()
 
 
 def _rename(key: str) -> str:
