@@ -163,6 +163,12 @@ def preset_names(config: MelConfig) -> list[str]:
     return [name for name, preset in PRESETS.items() if not differences(preset, config)]
 
 
+def plain_mel(mel: MelConfig) -> str | dict[str, Any]:
+    """Return a definition as configurations hold it: the name of an equal preset, else its values."""
+    names = preset_names(mel)
+    return names[0] if names else dataclasses.asdict(mel)
+
+
 class OtherMel(InputError):
     """A mel is of another definition than the checkpoint's.
 

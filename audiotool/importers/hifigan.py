@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from audiotool.dsp.mel import MelConfig, mel_config, preset_names
+from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -40,15 +39,16 @@ TRAINING = (
 """Options that concern training only."""
 
 
-def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
-    """Return the mel of a HiFi-GAN style configuration: the name of an equal preset, else its values."""
-    return named(mel_config({**entries(values, MEL, source), "power_offset": 1e-9, "padding": "same"}))
+def mel_definition(
+    values: Mapping[str, Any], source: str, names: Mapping[str, str] = MEL
+) -> str | dict[str, Any]:
+    """Return the mel of a HiFi-GAN style configuration, as `plain_mel`.
 
-
-def named(mel: MelConfig) -> str | dict[str, Any]:
-    """Return the name of the preset equal to `mel`, else its values."""
-    names = preset_names(mel)
-    return names[0] if names else dataclasses.asdict(mel)
+    Args:
+        names: official keys of the mel -> those of `MelConfig`.
+    """
+    fields = entries(values, names, source)
+    return plain_mel(mel_config({**fields, "power_offset": 1e-9, "padding": "same"}))
 
 
 def generator_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, sha256
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 from audiotool.importers.hdf5 import read_array
-from audiotool.importers.hifigan import named
 from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -72,7 +71,7 @@ def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, An
     if base not in LOGARITHMS:
         raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
     fields = {**entries(values, MEL, source), "win_length": win_length}
-    return named(mel_config({**fields, "log": LOGARITHMS[base], "floor": 1e-10}))
+    return plain_mel(mel_config({**fields, "log": LOGARITHMS[base], "floor": 1e-10}))
 
 
 def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:

@@ -9,19 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import (
-    Importer,
-    Options,
-    entries,
-    entry,
-    read_config,
-    renamed,
-    require,
-    state_dict,
-)
-from audiotool.importers.hifigan import named
+from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
+from audiotool.importers.hifigan import mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
 
 RENAMED = (
@@ -109,9 +99,7 @@ class PeriodWaveImporter(Importer):
         if blocks not in DILATIONS:
             raise CheckpointError(f"this PeriodWave has {blocks} middle residual blocks: expected 3 or 4.")
         result = {
-            "mel": named(
-                mel_config({**entries(data, MEL, str(path)), "power_offset": 1e-9, "padding": "same"})
-            ),
+            "mel": mel_definition(data, str(path), MEL),
             "periods": entry(network, "periods", source=str(path)),
             "noise_scale": entry(network, "noise_scale", source=str(path)),
             "hidden_dim": entry(network, "hidden_dim", source=str(path)),

@@ -9,11 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, require, state_dict
-from audiotool.importers.hifigan import named
 from audiotool.models.layers.weight_norm import fold_weights
 
 HEADS = {"ISTFTHead": "istft", "IMDCTCosHead": "imdct-cos", "IMDCTSymExpHead": "imdct-symexp"}
@@ -106,7 +105,7 @@ class VocosImporter(Importer):
             result["conditions"] = backbone.get("adanorm_num_embeddings") or 0
         if kinds["head"] == "ISTFTHead":
             result["n_fft"] = entry(head, "n_fft", source=source)
-        _compare(result, head, backbone, official, source)
+        _compare(result, head, official, source)
         return result
 
 
@@ -153,16 +152,10 @@ def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) ->
                 f"{source}: the {'head' if name == 'hop_length' else 'backbone'} has {name} {found}, the mel"
                 f" {wanted}: they must be the same"
             )
-    return {"mel": named(mel)}
+    return {"mel": plain_mel(mel)}
 
 
-def _compare(
-    result: Mapping[str, Any],
-    head: Mapping[str, Any],
-    backbone: Mapping[str, Any],
-    official: Any,
-    source: str,
-) -> None:
+def _compare(result: Mapping[str, Any], head: Mapping[str, Any], official: Any, source: str) -> None:
     """Check that the configuration has the frame and the mel of the file's constants.
 
     Raises:

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
-from audiotool.importers.hifigan import named
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.torch_file import check_size
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
@@ -194,6 +193,6 @@ def _parakeet_values(path: Path, options: Options, data_options: Options) -> dic
         "bipartize": True,
         "synthesis_order": "published",
         "upsample_factors": tuple(factors),
-        "mel": named(mel),
+        "mel": plain_mel(mel),
         "weight_norm": False,
     }

@@ -6,7 +6,6 @@ The sizes of the network are read from the tensors, the mel from the configurati
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config
+from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
-from audiotool.importers.hifigan import named
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.importers.torch_file import read_torch
 from audiotool.models.layers.weight_norm import fold_weights
@@ -68,7 +66,7 @@ def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
         data = entry(read_config(config), "data_config", source=str(config))
         DATA_CONFIG.check(data, str(config))
         fields |= {key: data[official_key] for official_key, key in MEL.items() if official_key in data}
-    return named(mel_config({**dataclasses.asdict(mel_config("tacotron2")), **fields}))
+    return plain_mel(mel_config({"preset": "tacotron2", **fields}))
 
 
 def module_tensors(module: Any) -> dict[str, Tensor]:
