@@ -13,7 +13,7 @@ from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config
-from audiotool.importers.keras_file import Group, layer_tensor, numbered, read_keras
+from audiotool.importers.keras_file import Group, layer_tensor, lstm_weights, numbered, read_keras
 
 PUBLISHED_HEADS = 8
 """Number of attention heads, which the files do not hold."""
@@ -115,14 +115,9 @@ class TFiLMImporter(Importer):
         return convolutions, modulations
 
     def _modulation(self, group: Group) -> dict[str, Tensor]:
-        """Return the tensors of an LSTM. Keras has torch's order of gates (i, f, g, o), and one bias."""
-        bias = layer_tensor(group, "bias")
-        return {
-            "lstm.weight_ih_l0": layer_tensor(group, "kernel").T,
-            "lstm.weight_hh_l0": layer_tensor(group, "recurrent_kernel").T,
-            "lstm.bias_ih_l0": bias,
-            "lstm.bias_hh_l0": torch.zeros_like(bias),
-        }
+        """Return the tensors of a modulation by their names in audiotool."""
+        parts = {name: layer_tensor(group, name) for name in ("bias", "kernel", "recurrent_kernel")}
+        return {f"lstm.{key}": value for key, value in lstm_weights(**parts).items()}
 
     def _modulation_values(self, group: Group) -> dict[str, Any]:
         return {}

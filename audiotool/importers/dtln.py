@@ -12,13 +12,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Packaged, count
-from audiotool.importers.keras_file import layer_tensor, numbered, read_keras
+from audiotool.importers.keras_file import layer_tensor, lstm_weights, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
 
 HOP = 128
@@ -99,7 +98,7 @@ def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
         for pattern, role in KERAS_ROLES.items():
             if found := re.search(pattern, name):
                 unrolled.setdefault(int(found.group(1) or 0), {})[role] = tensor
-    lstms = whole or [_keras_lstm(unrolled[n]) for n in sorted(unrolled)]
+    lstms = whole or [_unrolled_lstm(unrolled[n]) for n in sorted(unrolled)]
     used = {id(tensor) for layer in unrolled.values() for tensor in layer.values()}
     matrices = [m for _, m in graph.uses("MatMul", axes=2) if id(m) not in used]
     biases = [t for name, t in graph.tensors.items() if re.search(r"dense(?:_\d+)?/[Bb]ias", name)]
@@ -126,7 +125,7 @@ def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], li
             " is not DTLN"
         )
     cells = [
-        _keras_lstm({role: layer_tensor(group, role) for role in ("kernel", "recurrent_kernel", "bias")})
+        lstm_weights(*(layer_tensor(group, role) for role in ("kernel", "recurrent_kernel", "bias")))
         for group in lstms
     ]
     half = len(cells) // 2
@@ -149,18 +148,12 @@ def _onnx_lstm(graph: OnnxGraph, operation: Operation) -> Layer:
     return {f"{key}_l0": value for key, value in weights.items()}
 
 
-def _keras_lstm(layer: Layer) -> Layer:
-    """Return an LSTM in torch's layout. Keras has torch's order of gates, and one bias."""
+def _unrolled_lstm(layer: Layer) -> Layer:
+    """Return an LSTM of a graph, which has Keras' matrices, in torch's layout."""
     try:
-        kernel, inner, bias = layer["kernel"], layer["recurrent_kernel"], layer["bias"]
+        return lstm_weights(layer["kernel"], layer["recurrent_kernel"], layer["bias"])
     except KeyError as error:
         raise CheckpointError(f"an LSTM of this file has no {error}: it is of another version") from error
-    return {
-        "weight_ih_l0": kernel.T,
-        "weight_hh_l0": inner.T,
-        "bias_ih_l0": bias,
-        "bias_hh_l0": torch.zeros_like(bias),
-    }
 
 
 def _renamed(place: str, stage: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -71,3 +71,13 @@ def layer_tensor(group: Group, leaf: str) -> Tensor:
         if path.rpartition("/")[2].partition(":")[0] == leaf:
             return tensor
     raise CheckpointError(f"a layer of the network has no '{leaf}': it has {', '.join(group) or 'nothing'}.")
+
+
+def lstm_weights(kernel: Tensor, recurrent_kernel: Tensor, bias: Tensor) -> dict[str, Tensor]:
+    """Return the parameters of `nn.LSTM`. Keras has torch's order of gates (i, f, g, o), and one bias."""
+    return {
+        "weight_ih_l0": kernel.T,
+        "weight_hh_l0": recurrent_kernel.T,
+        "bias_ih_l0": bias,
+        "bias_hh_l0": torch.zeros_like(bias),
+    }
