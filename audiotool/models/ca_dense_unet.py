@@ -123,6 +123,9 @@ class CADenseUNet(Model):
         "embedding": 4,
     }
     reference = "Tolooshams et al., Channel-Attention Dense U-Net, ICASSP 2020, arXiv:2001.11542"
+    causal = False
+    channels = None
+    uses_level = True
 
     window: Tensor
 
@@ -131,9 +134,6 @@ class CADenseUNet(Model):
         c = config
         self.sample_rate = c.sample_rate
         self.hop_length = c.hop_length
-        self.causal = False
-        self.channels = None
-        self.uses_level = True
         planes = 2 * c.microphones
 
         def level(inputs: int, outputs: int) -> nn.Sequential:

@@ -234,6 +234,7 @@ class NSF(Vocoder):
         "Wang et al., Neural Source-Filter Waveform Models for Statistical Parametric Speech Synthesis,"
         " TASLP 2020, arXiv:1904.12088"
     )
+    causal = True
     uses_f0 = True
     drain_value = BEYOND
     state_meanings: ClassVar[dict[str, str]] = nsf_graph.MEANINGS
@@ -244,7 +245,6 @@ class NSF(Vocoder):
     def __init__(self, config: NSFConfig) -> None:
         super().__init__(config)
         c = config
-        self.causal = True
         self.has_cutoff = c.variant != "hn-nsf"
         mean, std = _speech_statistics(self.mel)
         self.register_buffer("input_mean", mean)

@@ -136,7 +136,7 @@ class WaveNet(Vocoder):
         " Natural TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018,"
         " arXiv:1712.05884"
     )
-
+    causal = True
     autoregressive = True
 
     mean: Tensor
@@ -145,7 +145,6 @@ class WaveNet(Vocoder):
     def __init__(self, config: WaveNetConfig) -> None:
         super().__init__(config)
         c = config
-        self.causal = True
         self.condition_context = c.cin_pad + smoothing_context(c.upsample_scales)
         self.latency = self.condition_context * self.upsampling
         # Statistics of the training set's mels; normalised mels pass unchanged by default.
