@@ -121,22 +121,29 @@ class PeriodWaveTurboImporter(PeriodWaveImporter):
 
 def _energy(data: Mapping[str, Any], config: Path) -> tuple[float, float]:
     """Return the range of the training set's energy from the files that the configuration names, else the
-    published one."""
-    found = []
-    for key in ("energy_min", "energy_max"):
-        stated = Path(str(data[key]))
-        places = [p for p in (config.parent / stated, config.parent / stated.name) if p.is_file()]
-        if places:
-            found.append(_number(places[0]))
-    if len(found) == 2:
-        return found[0], found[1]
-    if data["sampling_rate"] not in ENERGY:
-        raise CheckpointError(
-            f"{config} names {data['energy_min']} and {data['energy_max']}, which are not there, and"
-            f" there are no published statistics for {data['sampling_rate']} Hz: put the two files beside the"
-            " configuration."
-        )
-    return ENERGY[data["sampling_rate"]]
+    published one.
+
+    Raises:
+        CheckpointError: one of the two files is there alone, one does not hold a number, or there is neither a
+            file nor a published range.
+    """
+    stated = [Path(str(data[key])) for key in ("energy_min", "energy_max")]
+    low, high = (_number_beside(config, path) for path in stated)
+    if low is not None and high is not None:
+        return low, high
+    rate = data["sampling_rate"]
+    if low is None and high is None and rate in ENERGY:
+        return ENERGY[rate]
+    missing = " and ".join(str(path) for path, n in zip(stated, (low, high), strict=True) if n is None)
+    unpublished = "" if rate in ENERGY else f" (there are no published statistics for {rate} Hz)"
+    raise CheckpointError(f"{config} names {missing}: put both files beside the configuration{unpublished}")
+
+
+def _number_beside(config: Path, stated: Path) -> float | None:
+    """Return the number in a file that a configuration names, in the folder that it gives or in its own; None
+    where there is no such file."""
+    places = (config.parent / stated, config.parent / stated.name)
+    return next((_number(place) for place in places if place.is_file()), None)
 
 
 def _number(path: Path) -> float:

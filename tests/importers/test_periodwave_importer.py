@@ -67,6 +67,16 @@ def test_invalid_energy_statistics(tmp_path: Path) -> None:
         import_checkpoint(PACKS / "base_small" / "G_10000.pth", "periodwave", config)
 
 
+@pytest.mark.parametrize(("there", "missing"), [("energy_min", "max.npy"), ("energy_max", "min.npy")])
+def test_one_energy_file_alone_is_not_mixed_with_the_published_ones(
+    tmp_path: Path, there: str, missing: str
+) -> None:
+    np.save(tmp_path / "here.npy", np.float32(0.5))
+    config = changed_config(tmp_path, **{"energy_min": "min.npy", "energy_max": "max.npy", there: "here.npy"})
+    with pytest.raises(CheckpointError, match=f"names {missing}: put both files beside"):
+        import_checkpoint(PACKS / "base_small" / "G_10000.pth", "periodwave", config)
+
+
 def test_energy_statistics_missing_at_another_rate(tmp_path: Path) -> None:
     config = changed_config(tmp_path, sampling_rate=48000)
     with pytest.raises(CheckpointError, match="no published statistics for 48000 Hz"):
