@@ -124,7 +124,7 @@ def _energy(data: Mapping[str, Any], config: Path) -> tuple[float, float]:
     published one.
 
     Raises:
-        CheckpointError: one of the two files is there alone, one does not hold a number, or there is neither a
+        CheckpointError: one of the two files is there alone, one holds no number, or there is neither a
             file nor a published range.
     """
     stated = [Path(str(data[key])) for key in ("energy_min", "energy_max")]
