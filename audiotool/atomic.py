@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from audiotool.errors import InputError
+from audiotool.paths import clash
 from audiotool.signals import deferred
 
 if sys.platform != "win32":
@@ -245,7 +246,7 @@ def check_outputs(paths: Sequence[Path], endings: Sequence[str], kind: str) -> N
     for n, path in enumerate(paths):
         if path.suffix.lower() not in endings:
             raise InputError(f"{path}: a {kind} ends in {', '.join(endings[:-1])} or {endings[-1]}")
-        if path in paths[:n]:
+        if clash(paths[: n + 1]) is not None:
             raise InputError(f"{path}: two {kind}s cannot be one file")
         check_writable(path)
 

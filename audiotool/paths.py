@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TypeAlias
 
@@ -197,6 +198,20 @@ def _can_hold(place: str, name: str, other: str) -> bool:
             return not os.path.lexists(os.path.join(folder, other))
     except OSError:
         return False
+
+
+def clash(paths: Sequence[str | Path]) -> tuple[str, str] | None:
+    """Return the first two of several paths, as written, that are one file; None if all are files of their
+    own.
+
+    The files need not exist. A file has several paths by links, by `..`, and as `are_two` says.
+    """
+    folders = Folders()
+    reals = [(str(path), folders.real(path)) for path in paths]
+    for (first, real), (second, other) in itertools.combinations(reals, 2):
+        if folded(real) == folded(other) and (real == other or not are_two(real, other, {})):
+            return first, second
+    return None
 
 
 def is_below(path: str, folder: str) -> bool:

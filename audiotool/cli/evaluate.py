@@ -27,6 +27,7 @@ from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
+from audiotool.paths import clash
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
@@ -240,7 +241,7 @@ def _check_frames(path: Path | None, names: Sequence[str], report: Sequence[Path
         return
     if path.suffix.lower() != ".csv":
         raise InputError(f"--frames {path}: scores over time are written as .csv")
-    if path in report:
+    if clash((*report, path)) is not None:
         raise InputError(f"{path}: a report and scores over time cannot be one file")
     check_writable(path)
     if not any(issubclass(METRICS.get(name), JointMetric) for name in names):

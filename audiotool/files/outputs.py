@@ -5,7 +5,6 @@ The outputs of a file are first checked to be different files.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from audiotool.audio.levels import FloatBlock
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer, resampling
 from audiotool.errors import InputError
-from audiotool.paths import Folders, are_two, folded
+from audiotool.paths import clash
 from audiotool.streaming.resample import StreamingResampler
 
 if TYPE_CHECKING:
@@ -29,11 +28,10 @@ def check_apart(places: Sequence[str]) -> None:
     Raises:
         InputError: two of the places are one file, or both are standard output.
     """
-    folders = Folders()
-    reals = [(place, place if place == PIPE else folders.real(place)) for place in places]
-    for (first, real), (second, other) in itertools.combinations(reals, 2):
-        if folded(real) == folded(other) and (real == other or not are_two(real, other, {})):
-            raise InputError(f"outputs of one name: {first} and {second}; give each a name of its own")
+    files = [place for place in places if place != PIPE]
+    same = (PIPE, PIPE) if len(places) - len(files) > 1 else clash(files)
+    if same is not None:
+        raise InputError(f"outputs of one name: {' and '.join(same)}; give each a name of its own")
 
 
 def open_output(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) -> Writer:

@@ -13,6 +13,7 @@ from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import AudiotoolError, PlanError
 from audiotool.live.backend import Samples
+from audiotool.paths import clash
 
 QUEUE_BLOCKS = 1024
 """Greatest number of blocks that wait for the disk: 16 s of hops of 16 ms."""
@@ -110,13 +111,14 @@ def _write_silence(writer: Writer, samples: int) -> None:
 
 
 def check_places(*places: Path) -> None:
-    """Check that recordings replace no file.
+    """Check that recordings are files of their own, and replace none.
 
     Raises:
-        PlanError: a path exists, or is given twice.
+        PlanError: a path exists, or leads to the file of another one.
     """
     for place in places:
         if place.exists():
             raise PlanError(f"{place} exists already: --record replaces nothing, give another name")
-    if len({place.absolute() for place in places}) < len(places):
-        raise PlanError(f"--record needs two files, got {places[0]} twice")
+    same = clash(places)
+    if same is not None:
+        raise PlanError(f"--record needs two files, and these are one: {same[0]} and {same[1]}")

@@ -198,6 +198,10 @@ def test_the_command_writes_scores_frames_and_a_page(fake: Path, stems: Path, ba
     refused = evaluate(*places, "--frames", stems / "frames.txt")
     assert refused.returncode == 2
     assert "written as .csv" in refused.stderr
+    both = ("--frames", stems / "s.csv", "--report", stems / "out" / ".." / "s.csv")
+    refused = evaluate(*places, *both)
+    assert refused.returncode == 2
+    assert "a report and scores over time cannot be one file" in refused.stderr
 
 
 # --- The package itself ---------------------------------------------------------------------------------

@@ -182,9 +182,12 @@ def test_paths_that_are_refused(rows: list[Row], tmp_path: Path) -> None:
         write_reports([tmp_path / "file" / "r.json"], Report(rows))
 
 
-def test_two_reports_cannot_be_one_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["r.json", "in/../r.json", "link/r.json"])
+def test_two_reports_cannot_be_one_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path, target_is_directory=True)
     with pytest.raises(InputError, match="cannot be one file"):
-        check_paths([tmp_path / "r.json", tmp_path / "r.csv", tmp_path / "r.json"])
+        check_paths([tmp_path / "r.json", tmp_path / "r.csv", tmp_path / name])
 
 
 def test_reports_are_told_from_other_files(rows: list[Row], tmp_path: Path) -> None:
