@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from audiotool.audio import PIPE
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import AudiotoolError, PlanError
@@ -114,9 +115,11 @@ def check_places(*places: Path) -> None:
     """Check that recordings are files of their own, and replace none.
 
     Raises:
-        PlanError: a path exists, or leads to the file of another one.
+        PlanError: a path exists, is standard output, or leads to the file of another one.
     """
     for place in places:
+        if str(place) == PIPE:
+            raise PlanError("--record needs two files, and '-' is standard output: give two names")
         if place.exists():
             raise PlanError(f"{place} exists already: --record replaces nothing, give another name")
     same = clash(places)

@@ -164,6 +164,17 @@ def test_a_signal_ends_with_a_document(
         assert soundfile.info(str(place)).frames == 0.4 * RATE
 
 
+@pytest.mark.parametrize("places", [("in.wav", "a/../in.wav"), ("in.wav", "-")])
+def test_a_recording_needs_two_files(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, places: tuple[str, str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, output = run(monkeypatch, FakeBackend(), "--model", "denoise-tiny-16k", "--record", *places)
+    assert code == 2
+    assert "--record needs two files" in output
+    assert not list(tmp_path.iterdir())
+
+
 def test_devices_that_give_nothing_leave_no_recordings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
