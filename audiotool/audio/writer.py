@@ -352,9 +352,16 @@ class FileWriter(ReplacingWriter):
             self.limited += beyond
         self._check_scratch(len(block), self.frames)
         self._container(self._form[3], self.frames)
-        with self._writing():
-            for start in range(0, len(data), WRITE_FRAMES):
-                self._file.write(data[start : start + WRITE_FRAMES])
+        try:
+            with self._writing():
+                for start in range(0, len(data), WRITE_FRAMES):
+                    self._file.write(data[start : start + WRITE_FRAMES])
+        except InputError:
+            # Plain samples can be committed up to here; of other codings `prepare` fails, too.
+            self.frames -= len(block)
+            with contextlib.suppress(soundfile.LibsndfileError):
+                self._file.truncate(self.frames)
+            raise
 
     def _finish(self) -> None:
         with self._writing():

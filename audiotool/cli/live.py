@@ -15,7 +15,7 @@ from audiotool.cli.causal import causal
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table
-from audiotool.errors import InputError, PlanError, UnfitCheckpoint
+from audiotool.errors import AudiotoolError, InputError, PlanError, UnfitCheckpoint
 from audiotool.stdio import silent_libraries
 from audiotool.tasks import completion
 from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, Quiet, a_number
@@ -127,7 +127,7 @@ def live(
     """Denoise a microphone as you speak. Keys: b switches between output and input, q ends.
 
     Wear headphones, or let --output be a virtual microphone: a loudspeaker would be heard by the microphone.
-    A device that is unplugged ends the command, and the recordings are kept.
+    A device that is unplugged, or a full disk, ends the command, and the recordings are kept.
     """
     backend = open_backend()
     if list_devices:
@@ -147,7 +147,7 @@ def live(
     form = _form(backend, source, sink, pipeline, rate, block)
     stream = causal(pipeline.at(form.sample_rate)).live(form.sample_rate)
     devices = _measured(backend, form) if measure else None
-    interrupt: BaseException | None = None
+    ended: BaseException | None = None
     with _recording(record, form.sample_rate) as recorder:
         loop = LiveLoop(backend, form, stream, recorder, devices)
         try:
@@ -160,21 +160,24 @@ def live(
                     f" {stream.latency_seconds * 1000:.0f} of them the model's"
                 )
             _watch(loop, seconds, quiet)
-        except (KeyboardInterrupt, SystemExit) as signalled:
-            interrupt = signalled  # how most streams end: they have a document, too
+        except (KeyboardInterrupt, SystemExit, AudiotoolError) as error:
+            ended = error  # however a stream ends, it has a document
         finally:
             loop.stop()
             if not quiet:
                 say(_summary(loop, form))
-    if as_json:
-        facts = {**_facts(loop, form, source, sink), "interrupted": interrupt is not None}
-        if record is not None and recorder is not None and recorder.begun:
-            facts |= {"recordings": list(map(str, record)), "recordings_lost": recorder.lost}
+    failed = isinstance(ended, AudiotoolError)
+    if as_json and (loop.callbacks or not failed):
+        facts = {**_facts(loop, form, source, sink), "interrupted": ended is not None and not failed}
+        if recorder is not None and recorder.kept:
+            facts |= {"recordings": list(map(str, recorder.kept)), "recordings_lost": recorder.lost}
         # A closed terminal cannot be written to. The exit code is that of the interrupt.
-        with contextlib.suppress(*[] if interrupt is None else [InputError]):
+        with contextlib.suppress(*[] if ended is None else [InputError]):
             write_document("live", **facts)
-    if interrupt is not None:
-        raise interrupt
+    if recorder is not None:
+        recorder.check()
+    if ended is not None:
+        raise ended
 
 
 def _load(model: str | None, path: Path | None, engine: EngineKind, **settings: Any) -> Pipeline:

@@ -11,8 +11,8 @@ import numpy as np
 
 from audiotool.audio import PIPE
 from audiotool.audio.outputs import open_writer
-from audiotool.audio.writer import OutputFormat, Writer
-from audiotool.errors import AudiotoolError, PlanError
+from audiotool.audio.writer import OutputFormat
+from audiotool.errors import AudiotoolError, InputError, PlanError
 from audiotool.live.backend import Samples
 from audiotool.paths import clash
 
@@ -24,21 +24,23 @@ class Recorder:
     """Two files, written by a thread of their own. They appear under their names when they are complete.
 
     Args:
-        source, target: paths of the recordings of input and output. Both are aligned and equally long.
+        source, target: paths of the recordings of input and output. Both are aligned, and equally long unless
+            the disk refuses a block of one.
         sample_rate: Hz.
     Attributes:
-        begun: whether samples have come.
+        kept: paths of the recordings that `commit` has left.
         lost: number of blocks that are silence because the disk was too slow.
     Raises:
-        PlanError: one of the paths exists, or both are the same.
+        PlanError: as `check_places`.
         InputError: a file cannot be written.
     """
 
     def __init__(self, source: Path, target: Path, sample_rate: int) -> None:
         check_places(source, target)
-        self.begun = False
+        self.kept: list[Path] = []
         self.lost = 0
-        self._error: AudiotoolError | None = None
+        # Per file the error after which nothing more is written to it.
+        self._errors: dict[int, AudiotoolError] = {}
         self._blocks: queue.Queue[tuple[int, int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
         # Per file the samples of lost blocks for which silence is still to be written.
         self._missing = [0, 0]
@@ -58,7 +60,6 @@ class Recorder:
             which: 0 is the input, 1 the output.
             samples: (time,).
         """
-        self.begun = True
         try:
             self._blocks.put_nowait((which, self._missing[which], samples))
             self._missing[which] = 0
@@ -67,48 +68,49 @@ class Recorder:
             self._missing[which] += len(samples)
 
     def check(self) -> None:
-        """Raise the error of the writing thread, if it had one.
+        """Raise the first error of a file, if there was one; after `commit` it says what is kept.
 
         Raises:
             InputError: a file could not be written.
         """
-        if self._error is not None:
-            raise self._error
+        error = next(iter(self._errors.values()), None)
+        if error is not None and self.kept:
+            raise InputError(f"{error}; what came before is in {' and '.join(map(str, self.kept))}")
+        if error is not None:
+            raise error
 
     def commit(self) -> None:
         """Write all queued blocks and give both files their names; without samples nothing is left behind.
 
-        Raises:
-            InputError: a file could not be written.
+        A file that the disk refused is kept up to its last whole block, if its format can be cut, and `check`
+        raises the error.
         """
         self._blocks.put(None)
         self._thread.join()
-        try:
-            self.check()
-            if not self.begun:
-                return
-            for writer, missing in zip(self._writers, self._missing, strict=True):
-                _write_silence(writer, missing)
-                writer.prepare()
-            for writer in self._writers:
-                writer.commit()
-        finally:
-            self._opened.close()
+        with self._opened:
+            for which, writer in enumerate(self._writers):
+                self._write(which, self._missing[which], np.zeros(0, np.float32))
+                if not writer.frames:
+                    continue
+                try:
+                    writer.commit()
+                    self.kept.append(Path(writer.name))
+                except AudiotoolError as error:
+                    self._errors.setdefault(which, error)
 
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:
-            if self._error is not None:
-                continue
-            which, missing, samples = item
-            try:
-                _write_silence(self._writers[which], missing)
-                self._writers[which].write(samples[:, None])
-            except AudiotoolError as error:
-                self._error = error
+            self._write(*item)
 
-
-def _write_silence(writer: Writer, samples: int) -> None:
-    writer.write(np.zeros((samples, 1), np.float32))
+    def _write(self, which: int, missing: int, samples: Samples) -> None:
+        """Write silence of so many samples, and samples, to a file that has had no error."""
+        if which in self._errors:
+            return
+        try:
+            for part in (np.zeros(missing, np.float32), samples):
+                self._writers[which].write(part[:, None])
+        except AudiotoolError as error:
+            self._errors[which] = error
 
 
 def check_places(*places: Path) -> None:

@@ -11,6 +11,7 @@ import soundfile
 from kit.audio import speech_like
 from kit.command import run_command
 from kit.devices import BLOCK, RATE, Clock, FakeBackend, FakeStream, Loopback, drained
+from kit.disk import largest_file
 
 import audiotool
 from audiotool.cli import live as command
@@ -77,9 +78,11 @@ def test_the_command_measures(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_device_that_goes_keeps_the_recording(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """As PortAudio does when a sound server loses its sink: the stream stops and cannot be opened again."""
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
-    words = ("--model", "denoise-tiny-16k", "--record", *places)
+    words = ("--model", "denoise-tiny-16k", "--json", "--record", *places)
     code, output = run(monkeypatch, FakeBackend(dies=[30, 0]), *words)
     assert code == 2
+    ended, _ = json.JSONDecoder().raw_decode(output[output.index("{") :])
+    assert ended["recordings"] == list(map(str, places))
     assert output.splitlines()[-1] == (
         "audiotool: error: the sound device has stopped: was it unplugged? Plug it in and start again"
     )
@@ -162,6 +165,25 @@ def test_a_signal_ends_with_a_document(
     assert (ended["recordings"], ended["recordings_lost"]) == (list(map(str, places)), 0)
     for place in places:
         assert soundfile.info(str(place)).frames == 0.4 * RATE
+
+
+def test_a_full_disk_ends_with_a_document_and_the_recordings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places = [tmp_path / "in.wav", tmp_path / "out.wav"]
+    words = ("--model", "denoise-tiny-16k", "--seconds", 6, "--quiet", "--json", "--record", *places)
+    with largest_file(20001):
+        code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 1
+    ended, end = json.JSONDecoder().raw_decode(output)
+    assert (ended["recordings"], ended["interrupted"]) == (list(map(str, places)), False)
+    (line,) = output[end:].split("\n")[1:-1]
+    assert line.startswith(f"audiotool: error: cannot write {tmp_path}")
+    assert line.endswith(f"what came before is in {places[0]} and {places[1]}")
+    before, after = (soundfile.read(str(place))[0] for place in places)
+    assert len(before) >= 35 * BLOCK
+    np.testing.assert_allclose(before, speech_like(10.0, RATE)[0][: len(before)], atol=2**-15)
+    assert len(after) >= 35 * BLOCK
 
 
 @pytest.mark.parametrize("places", [("in.wav", "a/../in.wav"), ("in.wav", "-")])
