@@ -66,7 +66,7 @@ class Replacement:
     Args:
         path: path of the complete file.
     Attributes:
-        path: where the file is renamed to, behind links.
+        path: where the file is renamed to, behind links; `commit` may choose another name.
         file: file for writing and reading; `commit` and `discard` close it.
     Raises:
         OSError: the folder cannot be written or the disk is full.
@@ -85,9 +85,11 @@ class Replacement:
                 undone.callback(self.discard)
             undone.pop_all()
 
-    def commit(self) -> None:
+    def commit(self, replaces: bool = True) -> None:
         """Rename the file to its path. Its content is on the disk before an older file is replaced.
 
+        Args:
+            replaces: False keeps a file that has appeared at the path: this one gets a free name beside it.
         Raises:
             OSError: the folder can no longer be written, or the disk is full.
         """
@@ -95,6 +97,8 @@ class Replacement:
         os.fsync(self.file.fileno())
         if not _is_at(self._temporary, self.file):
             raise OSError(errno.ESTALE, "another program put something in the place of the unfinished file")
+        if not replaces:
+            self.path = _taken(self.path)
         _keep_rights(self.path, self.file)
         if sys.platform == "win32":
             self.file.close()
@@ -379,6 +383,19 @@ def _behind_links(path: Path) -> Path:
         if not target.stat().st_mode & 0o222:
             return path
     return target
+
+
+def _taken(path: Path) -> Path:
+    """Take a path by an empty file, or where something is there a free name beside it (NAME-2.wav); return
+    the path that was taken."""
+    place, number = path, 1
+    while True:
+        try:
+            place.touch(exist_ok=False)
+            return place
+        except FileExistsError:
+            number += 1
+            place = path.with_name(f"{path.stem}-{number}{path.suffix}")
 
 
 def _keep_rights(earlier: Path, file: BinaryIO) -> None:

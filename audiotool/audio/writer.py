@@ -91,7 +91,10 @@ class Writer(ABC):
     """Base class of writers of blocks.
 
     Attributes:
+        name: what messages call the output, its path as written; `commit` may choose another.
         model: what messages call the model whose output is written.
+        replaces: whether a file that has appeared under the output's name is replaced; if not, the output
+            gets a free name beside it.
         dropped: names of the input's extras that the output cannot hold; complete after `prepare`.
         frames: number of samples a channel so far.
         peak: greatest absolute sample before limiting.
@@ -103,6 +106,7 @@ class Writer(ABC):
     name: str
     subtype: str
     model: str = "the model"
+    replaces: bool = True
 
     def __init__(self) -> None:
         self.dropped: list[str] = []
@@ -206,8 +210,12 @@ class ReplacingWriter(Writer):
 
     def commit(self) -> None:
         self.prepare()
+        place = self._replacement.path
         with self._writing():
-            self._replacement.commit()
+            self._replacement.commit(self.replaces)
+        if self._replacement.path != place:
+            self.path = self._replacement.path
+            self.name = str(self.path)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

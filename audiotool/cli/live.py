@@ -232,6 +232,9 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
         yield recorder
     finally:
         recorder.commit()
+        for path in recorder.kept:
+            if path not in places:
+                say(f"a file of its name has appeared meanwhile, and stays: the recording is {path}")
         if recorder.lost:
             say(f"the disk was too slow: {recorder.lost} blocks of the recordings are silence")
 

@@ -50,6 +50,8 @@ class Recorder:
                 for path in (source, target)
             ]
             self._opened = opened.pop_all()
+        for writer in self._writers:
+            writer.replaces = False
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
         self._thread.start()
 
@@ -83,7 +85,8 @@ class Recorder:
         """Write all queued blocks and give both files their names; without samples nothing is left behind.
 
         A file that the disk refused is kept up to its last whole block, if its format can be cut, and `check`
-        raises the error.
+        raises the error. A file that has appeared under one of the names is kept, too: the recording gets a
+        free name beside it.
         """
         self._blocks.put(None)
         self._thread.join()

@@ -186,6 +186,27 @@ def test_a_full_disk_ends_with_a_document_and_the_recordings(
     assert len(after) >= 35 * BLOCK
 
 
+def test_a_file_that_appears_while_it_is_recorded_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    places = [tmp_path / "in.wav", tmp_path / "out.wav"]
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.5, "--json", "--record", *places)
+    stop = LiveLoop.stop
+
+    def stopped(loop: LiveLoop) -> None:
+        places[0].write_text("another's")
+        stop(loop)
+
+    monkeypatch.setattr(LiveLoop, "stop", stopped)
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 0, output
+    assert places[0].read_text() == "another's"
+    other = tmp_path / "in-2.wav"
+    assert f"the recording is {other}" in output
+    assert json.loads(output[output.index("{") :])["recordings"] == [str(other), str(places[1])]
+    assert soundfile.info(str(other)).frames == soundfile.info(str(places[1])).frames
+
+
 @pytest.mark.parametrize("places", [("in.wav", "a/../in.wav"), ("in.wav", "-")])
 def test_a_recording_needs_two_files(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, places: tuple[str, str]

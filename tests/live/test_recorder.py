@@ -41,6 +41,26 @@ def test_standard_output_is_no_recording(source: str, target: str) -> None:
         Recorder(Path(source), Path(target), RATE)
 
 
+def test_a_file_that_appears_meanwhile_is_kept(tmp_path: Path) -> None:
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    first, second, third = (Recorder(*places, RATE) for _ in range(3))
+    sounds = {}
+    for recorder, seconds in ((first, 0.32), (second, 0.64), (third, 0.96)):
+        sounds[recorder] = blocks(seconds)
+        for which in (0, 1):
+            recorded(recorder, which, sounds[recorder])
+        recorder.commit()
+        recorder.check()
+    assert first.kept == list(places)
+    assert second.kept == [tmp_path / "in-2.wav", tmp_path / "out-2.wav"]
+    assert third.kept == [tmp_path / "in-3.wav", tmp_path / "out-3.wav"]
+    for recorder, sound in sounds.items():
+        for path in recorder.kept:
+            found = soundfile.read(str(path))[0]
+            np.testing.assert_allclose(found, np.concatenate(sound), atol=2**-15)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
 @pytest.mark.parametrize("ending", [".wav", ".aiff", ".caf"])
 def test_what_came_before_a_full_disk_is_kept(tmp_path: Path, ending: str) -> None:
     """Of the input less than the limit comes, of the output more."""
