@@ -39,8 +39,8 @@ from audiotool.signals import deferred
 LINGER_SECONDS = 0.2
 """Greatest wait at the end of a WAV for bytes that follow it."""
 
-PIPE_SUBTYPES = {"PCM_U8": 1, "PCM_16": 1, "PCM_24": 1, "PCM_32": 1, "FLOAT": 3, "DOUBLE": 3}
-"""Sample formats that WAV through a pipe is written in, and their format tags."""
+FORMAT_TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
+"""WAV's tags of the sample formats in `audio.raw` that are not PCM, whose tag is 1."""
 
 
 class WavStream(RawFile):
@@ -210,10 +210,13 @@ def wav_header(
     block = width * channels
     is_known = frames is not None and frames * block <= 0xFFFFFF00 - len(chunks)
     size = (frames or 0) * block if is_known else 0xFFFFFFFF
-    riff = 36 + len(chunks) + size + size % 2 if is_known else 0xFFFFFFFF
-    form = struct.pack(
-        "<4sI4s4sIHHIIHH",
-        *(b"RIFF", riff, b"WAVE", b"fmt ", 16, PIPE_SUBTYPES[subtype], channels, sample_rate),
-        *(sample_rate * block, block, width * 8),
-    )
-    return form + chunks + struct.pack("<4sI", b"data", size)
+    tag = FORMAT_TAGS.get(subtype, 1)
+    fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block, block, width * 8)
+    fact = b""
+    if tag != 1:
+        # All but PCM have an extension, here of 0 bytes, and the number of samples a channel.
+        fmt += bytes(2)
+        fact = struct.pack("<4sII", b"fact", 4, size // block if is_known else 0xFFFFFFFF)
+    head = b"WAVE" + struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + fact + chunks
+    head += struct.pack("<4sI", b"data", size)
+    return struct.pack("<4sI", b"RIFF", len(head) + size + size % 2 if is_known else 0xFFFFFFFF) + head

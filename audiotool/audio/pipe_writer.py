@@ -7,8 +7,9 @@ from typing import BinaryIO
 from audiotool.audio import speakers
 from audiotool.audio.embed import chunks
 from audiotool.audio.extras import Extras
+from audiotool.audio.formats import subtype_for
 from audiotool.audio.levels import FloatBlock
-from audiotool.audio.pipe import PIPE_SUBTYPES, wav_header
+from audiotool.audio.pipe import wav_header
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
@@ -24,7 +25,7 @@ class PipeWriter(Writer):
         raw: format of bare samples; None writes WAV.
         stdout: the stream; the process's standard output by default.
     Raises:
-        InputError: the output is a terminal, or the subtype is not one of WAV's plain ones.
+        InputError: the output is a terminal, or as `check_coding`.
     """
 
     def __init__(self, wanted: OutputFormat, raw: Raw | None = None, stdout: BinaryIO | None = None) -> None:
@@ -33,19 +34,17 @@ class PipeWriter(Writer):
         self._stream: BinaryIO = standard_output() if stdout is None else stdout
         if self._stream.isatty():
             raise InputError("standard output is a terminal: redirect it, or give -o FILE")
-        if wanted.asked_format is not None and wanted.asked_format.upper() != "WAV":
-            raise InputError(f"standard output takes WAV, not {wanted.asked_format}: write a file instead")
-        asked = wanted.asked_subtype
-        if asked is not None and asked.upper() not in PIPE_SUBTYPES:
-            raise InputError(f"standard output takes {', '.join(PIPE_SUBTYPES)}, not '{asked}'")
-        subtype = asked.upper() if asked else wanted.subtype
-        self.subtype = subtype if subtype in PIPE_SUBTYPES else "PCM_16"
+        check_coding(wanted.asked_format, wanted.asked_subtype)
+        of_file = subtype_for("WAV", ".wav", wanted.subtype, wanted.asked_subtype)
+        self.subtype = of_file if of_file in ENCODINGS else "PCM_16"
         self._raw = raw or Raw(ENCODINGS[self.subtype], wanted.sample_rate, wanted.channels)
         self._padding = b""
         if raw is not None:
             self.subtype = raw.subtype
             self.dropped = [*wanted.extras.names(), *wanted.tags]
             return
+        if self.subtype != of_file:
+            self.recoded = f"{of_file} cannot be streamed: {self.subtype} is written"
         parts, lost = wanted.extras.split("WAV", wanted.channels)
         missing = Extras(parts=tuple(parts)).missing(wanted.tags)
         self.dropped = [*lost, *speakers.lost(wanted.extras.mask, wanted.channels), *missing]
@@ -75,3 +74,15 @@ class PipeWriter(Writer):
 
     def close(self) -> None:
         """Do nothing: standard output stays open."""
+
+
+def check_coding(asked_format: str | None, asked_subtype: str | None) -> None:
+    """Check the format and the sample format that a user asks of standard output; None asks for nothing.
+
+    Raises:
+        InputError: the format is not WAV, or the sample format has no samples of a fixed size.
+    """
+    if asked_format is not None and asked_format.upper() != "WAV":
+        raise InputError(f"standard output takes WAV, not {asked_format}: write a file instead")
+    if asked_subtype is not None and asked_subtype.upper() not in ENCODINGS:
+        raise InputError(f"standard output takes {', '.join(ENCODINGS)}, not '{asked_subtype}'")

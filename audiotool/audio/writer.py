@@ -101,6 +101,7 @@ class Writer(ABC):
         limited: number of samples beyond full scale that an integer format could not hold.
         filling: number of silent samples that fill the last block of a coding; complete after `prepare`.
         resampled: remark for the user where the coding has not the sample rate that was wanted, else "".
+        recoded: the same where a pipe has not the coding that a file would have.
     """
 
     name: str
@@ -114,7 +115,7 @@ class Writer(ABC):
         self.peak = 0.0
         self.limited = 0
         self.filling = 0
-        self.resampled = ""
+        self.resampled = self.recoded = ""
         self._prepared = False
 
     def write(self, block: FloatBlock) -> None:

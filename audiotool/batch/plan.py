@@ -287,7 +287,7 @@ def _pipe_job(layout: Layout) -> Job:
 
 def _check_standard_output(layout: Layout) -> None:
     """Check that the outputs can go to standard output."""
-    layout.outputs.check_pipe()
+    layout.outputs.check_pipe(layout.format, layout.subtype)
     if layout.reference is not None:
         raise PlanError("what goes to standard output cannot be scored: give -o FILE")
 

@@ -131,14 +131,21 @@ class Outputs:
             places = tuple(places_of_stems)
         return Target(places, residual, asked, subtype, bitrate)
 
-    def check_pipe(self) -> None:
+    @as_plan_error()
+    def check_pipe(self, asked: str | None = None, subtype: str | None = None) -> None:
         """Check that the outputs can go to standard output.
 
+        Args:
+            asked, subtype: the user's format and sample format.
         Raises:
-            PlanError: they cannot, because there are several.
+            PlanError: they cannot, because there are several, or standard output has no such format.
         """
         if len(self.stems) > 1:
             raise PlanError(f"standard output takes one of {len(self.stems)} outputs: give -o FILE or FOLDER")
+        if asked is not None or subtype is not None:
+            from audiotool.audio.pipe_writer import check_coding
+
+            check_coding(asked, subtype)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -154,5 +161,5 @@ class MelOutputs(Outputs):
         if not is_mel_name(path):
             raise PlanError(f"{path}: a mel is written to {', '.join(MEL_ENDINGS)}")
 
-    def check_pipe(self) -> None:
+    def check_pipe(self, asked: str | None = None, subtype: str | None = None) -> None:
         raise PlanError("standard output takes WAV, and a mel is none: give -o FILE")

@@ -169,9 +169,7 @@ def remarks_on(writers: Sequence[Writer], info: AudioInfo, rate: int) -> Iterato
     if filled.filling:
         added = f"{filled.filling} samples of silence were added at the end"
         yield f"{filled.subtype} holds whole blocks: {added}"
-    resampled = next((writer.resampled for writer in writers if writer.resampled), None)
-    if resampled is not None:
-        yield resampled
+    yield from filter(None, dict.fromkeys(text for w in writers for text in (w.resampled, w.recoded)))
     loudest = max((w for w in writers if w.excess), key=lambda writer: writer.peak, default=None)
     if loudest is not None:
         yield loudest.excess

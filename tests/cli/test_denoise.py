@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from kit.audio import write_speech
+from kit.audio import speech_like, write_speech
 from kit.command import one_line
 from typer.testing import Result
 
@@ -174,6 +175,24 @@ def test_chunks_of_a_recorder_are_kept_or_named(denoise: Callable[..., Result]) 
     result = denoise("in.wav", "-o", "out.flac")
     assert result.exit_code == 0, result.output
     assert "tags and chunks that the output does not keep: bext" in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW"])
+def test_codings_of_telephones_stay_in_pipes(denoise: Callable[..., Result], subtype: str) -> None:
+    soundfile.write("in.wav", speech_like(0.3, 8000)[0], 8000, subtype)
+    for words in (("in.wav",), ("in.wav", "--subtype", subtype.lower())):
+        result = denoise(*words, "-o", "-")
+        assert result.exit_code == 0, result.stderr
+        assert soundfile.info(io.BytesIO(result.stdout_bytes)).subtype == subtype
+        assert "streamed" not in result.stderr
+
+
+def test_a_coding_that_a_pipe_has_not_is_named(denoise: Callable[..., Result]) -> None:
+    soundfile.write("in.wav", speech_like(0.3, 8000)[0], 8000, "IMA_ADPCM")
+    result = denoise("in.wav", "-o", "-")
+    assert result.exit_code == 0, result.stderr
+    assert soundfile.info(io.BytesIO(result.stdout_bytes)).subtype == "PCM_16"
+    assert "IMA_ADPCM cannot be streamed: PCM_16 is written" in " ".join(result.stderr.split())
 
 
 def test_wrong_ending_is_read_by_its_content(denoise: Callable[..., Result]) -> None:

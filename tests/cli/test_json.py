@@ -106,6 +106,8 @@ def test_a_batch_ends_with_one_line(recordings: Path, tmp_path: Path) -> None:
     [
         (("-o", "-", "--json"), "both write to standard output"),
         (("-o", "-", "--metrics", "loudness"), "cannot be scored"),
+        (("-o", "-", "--subtype", "IMA_ADPCM"), "standard output takes PCM_U8, "),
+        (("-o", "-", "--format", "flac"), "standard output takes WAV, not flac"),
         (("-o", "OUT", "--metrics", "pesq"), "give --reference"),
         (("-o", "OUT", "--metrics", "pesk"), "did you mean 'pesq'"),
     ],

@@ -149,6 +149,17 @@ def test_samples_that_are_limited_are_told(server: Running) -> None:
         assert warned is None if told is None else warned is not None and told in warned
 
 
+@pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "IMA_ADPCM"])
+def test_codings_of_telephones_stay_or_are_named(server: Running, subtype: str) -> None:
+    x = speech_like(0.3, 8000)
+    found, body = server.answer("POST", "/v1/denoise", file_of(x, 8000, "WAV", subtype))
+    warned = found.getheader("Audiotool-Warnings")
+    if subtype == "IMA_ADPCM":
+        assert warned == "IMA_ADPCM cannot be streamed: PCM_16 is written"
+    else:
+        assert (warned, soundfile.info(io.BytesIO(body)).subtype) == (None, subtype)
+
+
 @pytest.mark.parametrize(("form", "kept"), [("WAV", ["artist", "title"]), ("FLAC", [])])
 def test_tags_are_kept_or_said_to_be_lost(server: Running, form: str, kept: list[str]) -> None:
     memory = io.BytesIO()
