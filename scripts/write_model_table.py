@@ -5,16 +5,14 @@
 With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the files lack,
 and those of the others are kept. Models of other packages have no row. Parameters, latency and the way of
 streaming are declared by the models, multiply-adds are counted (`audiotool models list --cost` shows them),
-importers are those of audiotool/importers, and the proofs are the tests that compare with an official
-program's stored outputs.
+and importers are those of audiotool/importers.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
-import inspect
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +29,6 @@ from audiotool.tasks.base import served_by
 
 ROOT = Path(__file__).parents[1]
 PUBLISHED = ROOT / "audiotool" / "models" / "published.json"
-PROOFS = ("official", "parity")
-"""Words in the names of tests that compare with official outputs."""
-
 HEADER = """# Models
 
 Every architecture at its published configuration; written by `python scripts/write_model_table.py`.
@@ -42,16 +37,18 @@ Every architecture at its published configuration; written by `python scripts/wr
 - **latency**: the algorithmic lag of streamed output behind its input; a model that looks ahead also needs
   its segment. Resampling from and to 44.1 kHz adds 8 ms to a model of 16 kHz, 17 ms to one of 8 kHz and
   3 ms to one of 48 kHz.
-- **streamed against whole file**: "equal" is tested to 1e-5 of the peak for models with state
-  (`tests/streaming/test_contract.py`, small untrained networks), and in each model's test for segments that
-  bring their exact context. The iterations of harmonic vocoders amplify
-  rounding: clean speech differs by 3e-4 to 1e-3 of the peak in the median, and by 0.4 at worst
-  ([vocoders](vocoders.md)).
-  "cross-fade" differs as the model's docstring says.
-- **graph**: "yes" where `audiotool models export` writes an ONNX graph of the step, otherwise the reason
-  (`tests/exporting/test_export.py` exports a small network of each).
-- **proof**: tests in `tests/models` against stored outputs of an official program, most with random small
-  weights, in float32: within 1e-4 of the output's root mean square, unless the test states another bound.
+- **streams by**: with "state" streamed output equals that of the whole file to 1e-5 of the peak
+  (`tests/streaming/test_contract.py`, small untrained networks), and so it does where segments bring their
+  exact "context" (each model's test). The iterations of harmonic vocoders amplify rounding: clean speech
+  differs by 3e-4 to 1e-3 of the peak in the median, and by 0.4 at worst ([vocoders](vocoders.md)).
+  Segments of "overlap-add" are cross-faded, and differ as the model's docstring says.
+- **graph**: "yes" where `audiotool models export` writes an ONNX graph of the step
+  (`tests/exporting/test_export.py` exports a small network of each); [the reasons](#models-without-a-graph)
+  where it does not.
+- **official checkpoints**: what `audiotool models import` takes. For all but WaveNet, tests in `tests/models`
+  with `official` or `parity` in their names compare with stored outputs of the official program, most with
+  random small weights, in float32: within 1e-4 of the output's root mean square, unless the test states
+  another bound.
 
 """
 
@@ -63,10 +60,8 @@ COLUMNS = (
     "G MAC/s",
     "latency",
     "streams by",
-    "streamed against whole file",
     "graph",
     "official checkpoints",
-    "proof",
 )
 
 
@@ -78,6 +73,7 @@ def main() -> None:
     torch.set_num_threads(1)
     known = written() if options.missing else {}
     lines, facts = [_line(COLUMNS), _line(["---"] * len(COLUMNS))], []
+    refused: dict[str, list[str]] = {}
     for name, model_class in MODELS.builtin().items():
         model = model_class.from_config().eval()
         macs = known.get(name) or count_macs(model)
@@ -86,10 +82,12 @@ def main() -> None:
             print(line, flush=True)
         facts.append(declared(model) | {"macs_per_second": macs})
         lines.append(line)
+        if reason := refusal(model):
+            refused.setdefault(reason, []).append(f"`{name}`")
     rows = ",\n".join(json.dumps(row) for row in facts)
     PUBLISHED.write_text(f"[\n{rows}\n]\n")
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(HEADER + "\n".join(lines) + "\n" + official_options())
+    options.output.write_text(HEADER + "\n".join(lines) + "\n" + without_graph(refused) + official_options())
 
 
 def written() -> dict[str, float]:
@@ -108,7 +106,7 @@ def declared(model: Model) -> dict[str, Any]:
 
 def row(name: str, model: Model, macs: float) -> list[str]:
     """Cells of one architecture."""
-    streams, equality, bounded = streaming(model)
+    streams, bounded = streaming(model)
     latency = f"{1000 * model.latency / model.sample_rate:.0f} ms" if bounded else "unbounded"
     importer = IMPORTERS.builtin().get(name)
     return [
@@ -119,11 +117,22 @@ def row(name: str, model: Model, macs: float) -> list[str]:
         f"{macs / 1e9:.3g}",
         latency,
         streams,
-        equality,
-        "yes" if (reason := refusal(model)) is None else f"no: {reason}",
+        "yes" if refusal(model) is None else "no",
         "none" if importer is None else importer.origin,
-        ", ".join(proofs(type(model))) or "none",
     ]
+
+
+GRAPHS_HEADER = """
+## Models without a graph
+
+"""
+
+
+def without_graph(refused: Mapping[str, Sequence[str]]) -> str:
+    """The table of reasons for which models have no graph."""
+    lines = [_line(("reason", "models")), _line(["---"] * 2)]
+    lines += [_line((reason, ", ".join(models))) for reason, models in refused.items()]
+    return GRAPHS_HEADER + "\n".join(lines) + "\n"
 
 
 OPTIONS_HEADER = """
@@ -154,27 +163,16 @@ def official_options() -> str:
     return OPTIONS_HEADER + "\n".join(lines) + "\n"
 
 
-def streaming(model: Model) -> tuple[str, str, bool]:
-    """Return how the model streams, whether the output equals that of a whole file, and whether latency is
-    bounded."""
+def streaming(model: Model) -> tuple[str, bool]:
+    """Return how the model streams, and whether its latency is bounded."""
     if model.causal:
-        return "state", "equal", True
+        return "state", True
     if model.context is not None:
-        return f"context {model.context[0]} + {model.context[1]}", "equal", True
-    return "overlap-add", "cross-fade", False
+        return f"context {model.context[0]} + {model.context[1]}", True
+    return "overlap-add", False
 
 
-def proofs(model_class: type[Model]) -> list[str]:
-    """`test file::test` for each test of the model's file that compares with official outputs."""
-    path = ROOT / "tests" / "models" / f"test_{Path(inspect.getfile(model_class)).stem}.py"
-    if not path.is_file():
-        return []
-    functions = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
-    names = [f.name for f in functions if f.name.startswith("test_") and any(w in f.name for w in PROOFS)]
-    return [f"`{path.name}::{name}`" for name in names]
-
-
-def _line(cells: list[str] | tuple[str, ...]) -> str:
+def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
