@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from kit.docs import ROOT
 
 from audiotool.checkpoint import read_metadata
@@ -44,6 +45,25 @@ def test_the_table_has_the_windows_and_floors_of_the_code() -> None:
         spectral.POWER_FLOOR,
         *[spectral.MAGNITUDE_FLOOR] * 2,
     ]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/results.md"])
+@pytest.mark.parametrize("name", ["denoise-tiny-16k", "denoise-16k", "denoise-large-16k"])
+def test_the_denoisers_rows_are_their_checkpoints(page: str, name: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    row = re.search(rf"^\| `{name}`[^|]*\| (\S+) \| (\S+) \| (\S+) \|", text, re.MULTILINE)
+    assert row is not None
+    means = read_metadata(ROOT / "checkpoints" / f"{name}.safetensors").metrics["test, 100 files"]
+    assert list(row.groups()) == [f"{means['pesq']:.2f}", f"{means['stoi']:.3f}", f"{means['si_sdr']:.1f}"]
+
+
+def test_the_super_resolvers_scores_are_its_checkpoints() -> None:
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    told = re.search(r"PESQ falls from (\S+) to (\S+) ", readme)
+    assert told is not None
+    metrics = read_metadata(ROOT / "checkpoints" / "super-resolve-48k.safetensors").metrics
+    measured = [metrics[name]["pesq"] for name in ("test, input", "test, 60 files")]
+    assert list(told.groups()) == [f"{score:.2f}" for score in measured]
 
 
 def test_the_separators_row_of_the_results_is_its_checkpoints() -> None:
