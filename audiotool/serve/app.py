@@ -27,7 +27,6 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route, WebSocketRoute
-from starlette.types import Message
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from audiotool.errors import AudiotoolError, InputError, StreamError
@@ -49,11 +48,12 @@ from audiotool.serve.sessions import (
     BAD_DATA,
     CLIENT_LEFT,
     GOING_AWAY,
+    LOST,
     NORMAL,
     POLICY,
-    TOO_LONG,
     TRY_LATER,
     UNAVAILABLE,
+    UNREAD,
     Limits,
     Refused,
     Sessions,
@@ -61,9 +61,6 @@ from audiotool.serve.sessions import (
 from audiotool.serve.uploads import Uploads
 from audiotool.streaming.streams import FullError
 from audiotool.version import __version__
-
-UNTAKEN = {TOO_LONG: "a frame is too long", BAD_DATA: "a text is not UTF-8"}
-"""Code with which uvicorn closes a stream by itself -> why."""
 
 PAGES = {
     "/": ("page.html", "text/html"),
@@ -193,7 +190,8 @@ class Server:
                     entry.end = call.end
                 except (WebSocketDisconnect, RuntimeError, OSError):
                     # starlette raises RuntimeError for a message after that
-                    await _check_frames(socket)
+                    if (refused := getattr(socket.state, LOST, None)) is not None:
+                        raise refused from None
                     entry.end = CLIENT_LEFT
                 finally:
                     entry.came(call.raw.rate, call.raw.channels, call.samples_in)
@@ -276,7 +274,7 @@ class Server:
             if since.receiving is not None and now - since.receiving > limits.idle_seconds:
                 self.service.end(call, f"nothing came for {limits.idle_seconds:g} s")
             if since.sending is not None and now - since.sending > limits.stall_seconds:
-                raise Refused(POLICY, "what was sent was not read")
+                raise Refused(POLICY, UNREAD)
 
     async def _receive(self, socket: WebSocket, call: Call, since: _Since) -> None:
         """Receive the client's messages until the one that ends the stream."""
@@ -287,7 +285,6 @@ class Server:
             message = await socket.receive()
             since.receiving = None
             if message["type"] == "websocket.disconnect":
-                _check_code(message)
                 raise WebSocketDisconnect(message.get("code", GOING_AWAY))
             if message.get("bytes") is not None:
                 self.service.feed(call, message["bytes"])
@@ -354,29 +351,6 @@ class Server:
             await socket.close(GOING_AWAY, call.end)
         else:
             raise Refused(GOING_AWAY, call.end)  # a limit, which is counted
-
-
-def _check_code(disconnect: Message) -> None:
-    """Check that it is not uvicorn that has closed a stream.
-
-    Raises:
-        Refused: it is, because of a frame that it does not take.
-    """
-    code = disconnect.get("code")
-    if code in UNTAKEN:
-        raise Refused(code, UNTAKEN[code])
-
-
-async def _check_frames(socket: WebSocket) -> None:
-    """Check, where a message could not be sent, that uvicorn has taken all frames.
-
-    Raises:
-        Refused: it has not. Its disconnect lies behind the messages that nobody has received.
-    """
-    with contextlib.suppress(RuntimeError, asyncio.TimeoutError):  # it has been received, or is not there
-        while (message := await asyncio.wait_for(socket.receive(), 1.0))["type"] != "websocket.disconnect":
-            pass
-        _check_code(message)
 
 
 async def _close(socket: WebSocket, code: int, message: str) -> None:

@@ -10,9 +10,12 @@ import time
 from collections.abc import Iterator
 
 import uvicorn
+from starlette.requests import ClientDisconnect
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from audiotool.serve.app import Server
+from audiotool.serve.sessions import BAD_DATA, LOST, POLICY, TOO_LONG, TOO_SLOW, UNREAD, Refused
 from audiotool.signals import calling_on_hang_up
 
 REQUEST_SECONDS = 20.0
@@ -26,6 +29,11 @@ FLUSH_SECONDS = 20
 """Longest time for which a server that stops waits until its last answers have been read. The system drops a
 client that reads nothing for so long (`Limits.stall_seconds`)."""
 
+UNTAKEN = {
+    BAD_DATA: "a text is not UTF-8",
+    TOO_LONG: "a frame is too long",
+}
+"""Code with which uvicorn closes a stream by itself -> why."""
 
 NO_ERRORS = (
     "Invalid UTF-8 sequence received from client.",
@@ -79,7 +87,7 @@ def _configuration(server: Server) -> uvicorn.Config:
         server.app(),
         http=_Connection,
         log_level="warning",
-        ws="websockets-sansio",
+        ws=_Stream,
         ws_max_size=1 << 20,
         ws_ping_interval=None,
         ws_per_message_deflate=False,  # to pack samples takes longer than to clean them
@@ -95,9 +103,11 @@ def _is_of_the_server(record: logging.LogRecord) -> bool:
 
 
 class _Connection(H11Protocol):
-    """A connection that is closed if the head of a request does not come in time.
+    """A connection that is closed if the head of a request does not come in time, and that tells the request
+    (`LOST`) why its answer cannot be sent.
 
-    uvicorn has such a timer between requests alone, and any byte stops it.
+    uvicorn has such a timer between requests alone, and any byte stops it. What is sent on a connection that
+    is lost it drops without a word.
     """
 
     _timer: asyncio.TimerHandle | None = None
@@ -113,6 +123,9 @@ class _Connection(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._stop()
+        if self.cycle is not None and self.cycle.disconnected:
+            unread = Refused(TOO_SLOW, UNREAD)
+            self.cycle.scope["state"][LOST] = unread if _is_dropped(exc) else ClientDisconnect()
 
     def _wait(self) -> None:
         self._stop()
@@ -127,3 +140,27 @@ class _Connection(H11Protocol):
         is_idle = self.cycle is None or self.cycle.response_complete
         if is_idle and self in self.connections:
             self.transport.close()
+
+
+class _Stream(WebSocketsSansIOProtocol):
+    """The connection of a stream, which tells the stream (`LOST`) where it was not the client that ended it.
+
+    uvicorn's own message of that lies behind those of the client that nobody has received yet, and looks like
+    that of a client which closes with the same code.
+    """
+
+    def handle_parser_exception(self) -> None:
+        super().handle_parser_exception()
+        assert self.conn.close_sent is not None
+        code = self.conn.close_sent.code
+        self.scope["state"][LOST] = Refused(code, UNTAKEN.get(code, "internal error"))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if _is_dropped(exc):
+            self.scope["state"][LOST] = Refused(POLICY, UNREAD)
+
+
+def _is_dropped(error: Exception | None) -> bool:
+    """Return whether the system has dropped a connection whose client reads nothing (`listen`)."""
+    return isinstance(error, TimeoutError)

@@ -16,14 +16,23 @@ from audiotool.text import one_line
 
 log = logging.getLogger(__name__)
 
-NORMAL, GOING_AWAY, BAD_DATA, POLICY, TOO_LONG, TRY_LATER = 1000, 1001, 1007, 1008, 1009, 1013
+NORMAL, GOING_AWAY, BAD_DATA = 1000, 1001, 1007
+POLICY, TOO_LONG, TRY_LATER = 1008, 1009, 1013
 """Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
 
 UNAVAILABLE = 503
 """HTTP status of a file for which the server has no place, or no time."""
 
+TOO_SLOW = 408
+"""HTTP status of a file that its client sends, or whose answer it reads, too slowly."""
+
 CLIENT_LEFT = "the client left"
-"""Reason why a stream or a file has ended."""
+UNREAD = "what was sent was not read"
+"""Reasons why a stream or a file has ended."""
+
+LOST = "lost"
+"""Key of a request's state (ASGI): the exception with which its work ends because its connection is gone. A
+stream has none whose client has left."""
 
 DRAIN_SECONDS = 30.0
 """Longest time for which a server that stops works on its streams and files. A file of 600 s takes about

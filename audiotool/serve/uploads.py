@@ -24,7 +24,16 @@ from audiotool.serve.requests import (
     settings_of,
 )
 from audiotool.serve.service import Service
-from audiotool.serve.sessions import CLIENT_LEFT, UNAVAILABLE, Limits, LogEntry, Refused, Sessions
+from audiotool.serve.sessions import (
+    CLIENT_LEFT,
+    LOST,
+    TOO_SLOW,
+    UNAVAILABLE,
+    Limits,
+    LogEntry,
+    Refused,
+    Sessions,
+)
 from audiotool.streaming.session import Settings
 
 WARNINGS = "Audiotool-Warnings"
@@ -71,6 +80,10 @@ class Uploads:
             with self._sessions.entry("file", UNAVAILABLE) as entry:
                 try:
                     await self._serve(Request(scope, receive), entry, noting)
+                except ClientDisconnect:
+                    entry.end = CLIENT_LEFT
+                    if not begun:
+                        await error_response(400, CLIENT_LEFT)(scope, receive, send)  # to nobody
                 except AudiotoolError as error:
                     raise Refused(400, error) from error
         except Refused as refused:
@@ -82,29 +95,27 @@ class Uploads:
 
         Raises:
             Refused, AudiotoolError: the request, or its recording, is not taken, or takes too long.
+            ClientDisconnect: the client closed the connection before the end of its answer.
         """
         settings = self._checked(request)
         entry.begun = True
         with self._files.place():
-            try:
-                body = await self._body(request)
-                done = await _while_connected(request, self._files.process(body, settings))
-            except ClientDisconnect:
-                entry.end = CLIENT_LEFT
-                await error_response(400, CLIENT_LEFT)(request.scope, request.receive, send)  # to nobody
-                return
+            body = await self._body(request)
+            done = await _while_connected(request, self._files.process(body, settings))
             del body
             entry.came(done.sample_rate, done.channels, done.frames)
             warned = "; ".join(done.warnings)
-            entry.end = f"processed, {warned}" if warned else "processed"
-            self._service.counters.files += 1
             headers = {WARNINGS: header_text(warned)} if warned else {}
             answer = _Pieces(done.wav, media_type="audio/wav", headers=headers)
             try:
                 sending = answer(request.scope, request.receive, send)
                 await asyncio.wait_for(sending, self._limits.arrival_seconds)
             except asyncio.TimeoutError:
-                raise Refused(408, "its answer was read too slowly") from None
+                raise Refused(TOO_SLOW, "its answer was read too slowly") from None
+            if (lost := getattr(request.state, LOST, None)) is not None:
+                raise lost
+            entry.end = f"processed, {warned}" if warned else "processed"
+            self._service.counters.files += 1
 
     def _checked(self, request: Request) -> Settings:
         """Check the head of a request, and return the settings of its recording.
@@ -141,7 +152,7 @@ class Uploads:
                 try:
                     part = await asyncio.wait_for(stream.__anext__(), patience)
                 except asyncio.TimeoutError:
-                    raise Refused(408, "the recording does not come, or too slowly") from None
+                    raise Refused(TOO_SLOW, "the recording does not come, or too slowly") from None
                 size += len(part)
                 if size > limits.upload_bytes:
                     raise Refused(413, f"a recording has at most {limits.upload_bytes} bytes here")
@@ -159,6 +170,7 @@ class _Pieces(Response):
         for n in range(0, len(self.body), PIECE_BYTES):
             piece = self.body[n : n + PIECE_BYTES]
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await asyncio.sleep(0)  # a connection that is gone says so only between two pieces
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -33,6 +33,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 from audiotool.serve import connections
+from audiotool.serve.app import Server
 from audiotool.serve.service import Call, Service
 from audiotool.serve.sessions import Limits
 
@@ -129,7 +130,18 @@ def test_clients_that_vanish_leave_nothing(server: Running) -> None:
 
 
 @drops_connections
-def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_client_that_reads_nothing_is_left_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, watched: bool
+) -> None:
+    """By the server or by the system, which measures from earlier on."""
+
+    async def asleep(*_: Any) -> None:
+        await asyncio.sleep(PATIENCE)
+
+    if not watched:
+        monkeypatch.setattr(Server, "_watch", asleep)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
     queued = list[int]()
 
     def fed(service: Service, call: Call, data: bytes) -> None:
@@ -151,6 +163,9 @@ def test_a_client_that_reads_nothing_is_left_after_a_while(monkeypatch: pytest.M
             running.wait_until_idle()
             running.wait_until_disconnected()
         assert 0 < max(queued) < 8_000_000
+        (line,) = caplog.messages
+        assert line.endswith(": what was sent was not read (1008)")
+        assert b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1]
 
 
 def test_a_client_that_is_held_back_is_not_taken_for_dead(

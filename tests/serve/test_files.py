@@ -41,13 +41,38 @@ def answer_with(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
 
 
 @drops_connections
-def test_a_client_that_does_not_read_its_file_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_does_not_read_its_file_is_left_after_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     answer_with(monkeypatch, 50_000_000)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
     limits = Limits(stall_seconds=0.5)
     with Running(limits=limits) as running, socket.create_connection(("127.0.0.1", running.port)) as client:
         client.sendall(post_head(1) + b"x")
         wait_until(lambda: select.select([client], [], [], 0.0)[0])
         running.wait_until_disconnected()
+        wait_until(lambda: caplog.messages)
+        why = "what was sent was not read"
+        assert caplog.messages == [f"file, 16000 Hz, 1 channel, 0.0 s: {why} (408)"]
+        metrics = running.request("GET", "/metrics")[1]
+    assert b"audiotool_failed_total 1\n" in metrics
+    assert b"audiotool_files_total 0\n" in metrics
+
+
+def test_a_file_whose_client_leaves_during_its_answer_is_not_called_processed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer_with(monkeypatch, 50_000_000)
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    with Running() as running:
+        with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+            client.sendall(post_head(1) + b"x")
+            assert client.recv(12) == b"HTTP/1.1 200"
+        wait_until(lambda: caplog.messages)
+        assert caplog.messages == ["file, 16000 Hz, 1 channel, 0.0 s: the client left"]
+        metrics = running.request("GET", "/metrics")[1]
+    assert b"audiotool_failed_total 0\n" in metrics
+    assert b"audiotool_files_total 0\n" in metrics
 
 
 @pytest.mark.parametrize(("form", "subtype"), [("WAV", "PCM_24"), ("FLAC", "PCM_16"), ("OGG", "VORBIS")])
