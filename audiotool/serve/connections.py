@@ -15,7 +15,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from audiotool.serve.app import Server
-from audiotool.serve.sessions import BAD_DATA, LOST, POLICY, TOO_LONG, TOO_SLOW, UNREAD, Refused
+from audiotool.serve.sessions import BAD_DATA, BAD_FRAME, LOST, POLICY, TOO_LONG, TOO_SLOW, UNREAD, Refused
 from audiotool.signals import calling_on_hang_up
 
 REQUEST_SECONDS = 20.0
@@ -30,6 +30,7 @@ FLUSH_SECONDS = 20
 client that reads nothing for so long (`Limits.stall_seconds`)."""
 
 UNTAKEN = {
+    BAD_FRAME: "a frame is malformed",
     BAD_DATA: "a text is not UTF-8",
     TOO_LONG: "a frame is too long",
 }

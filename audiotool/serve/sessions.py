@@ -16,7 +16,7 @@ from audiotool.text import one_line
 
 log = logging.getLogger(__name__)
 
-NORMAL, GOING_AWAY, BAD_DATA = 1000, 1001, 1007
+NORMAL, GOING_AWAY, BAD_FRAME, BAD_DATA = 1000, 1001, 1002, 1007
 POLICY, TOO_LONG, TRY_LATER = 1008, 1009, 1013
 """Codes of closing frames (RFC 6455, section 7.4; 1013 is of the registry of such codes)."""
 

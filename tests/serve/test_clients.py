@@ -117,6 +117,34 @@ def test_a_message_that_is_too_long_before_the_hello_is_counted_and_logged(
         assert caplog.messages[-1] == "stream, 16000 Hz, 1 channel, 0.0 s: a frame is too long (1009)"
 
 
+@pytest.mark.parametrize("head", [bytes((0x82, 0x04)), bytes((0x83, 0x84))])
+def test_a_malformed_frame_is_counted_and_logged(caplog: pytest.LogCaptureFixture, head: bytes) -> None:
+    """One that is not masked, and one of a kind that does not exist."""
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    with Running() as running:
+        with running.stream() as stream:
+            stream.recv(PATIENCE)
+            stream.socket.sendall(head + bytes(8))
+            assert refusal(stream)[0] == 1002
+        wait_until(lambda: caplog.messages)
+        assert caplog.messages == ["stream, 16000 Hz, 1 channel, 0.0 s: a frame is malformed (1002)"]
+        assert b"audiotool_failed_total 1\n" in running.request("GET", "/metrics")[1]
+
+
+@pytest.mark.parametrize("code", [1002, 1007, 1008, 1009])
+def test_a_client_that_leaves_with_a_code_of_the_server_has_left(
+    caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    with Running() as running:
+        with running.stream() as stream:
+            stream.recv(PATIENCE)
+            stream.close(code)
+        wait_until(lambda: caplog.messages)
+        assert caplog.messages == ["stream, 16000 Hz, 1 channel, 0.0 s: the client left"]
+        assert b"audiotool_failed_total 0\n" in running.request("GET", "/metrics")[1]
+
+
 def test_clients_that_vanish_leave_nothing(server: Running) -> None:
     for n in range(20):
         with server.stream() as stream:
