@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,6 +128,9 @@ def serve(
         raise PlanError(
             f"whoever reaches {host} could use this server: give --token TEXT, or keep to 127.0.0.1"
         )
+    for name in allow_host or ():
+        if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+            raise PlanError(f"--allow-host is a name without https:// and port, got '{name}'")
     require_extra("serve", "audiotool serve")
     pipeline = _load(
         str(checkpoint) if checkpoint is not None else model or "denoise", device, engine, threads

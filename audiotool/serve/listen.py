@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 
 from audiotool.errors import InputError
@@ -21,9 +23,15 @@ def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
     """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    except (OSError, UnicodeError) as error:  # UnicodeError: a part of the name is empty, or too long
+        raise InputError(f"cannot listen on '{host}', which has no address: give another --host") from error
+    try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise InputError(f"cannot listen on {host}, port {port}: {error.strerror or error}") from error
+        number = error.errno or 0
+        why = os.strerror(number)  # `error.strerror` has the address once more
+        option = "--port" if number in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        raise InputError(f"cannot listen on {host}, port {port}: {why}: give another {option}") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Connections inherit it.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * stall_seconds))

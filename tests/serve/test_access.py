@@ -62,6 +62,19 @@ def test_a_token_that_admits_all_or_nobody_is_refused(
     assert "AUDIOTOOL_TOKEN" in done.stderr
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["calls.example.org:8443", "https://calls.example.org", "a.example/", "*.example.org", "é.example", ""],
+)
+def test_a_name_that_no_request_can_have_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(uvicorn.Server, "run", lambda self, sockets: sockets[0].close())
+    words = ["serve", "--port", "0", "--model", "denoise-tiny-16k", "--allow-host", "calls.example.org"]
+    assert run_command(*words).exit_code == 0
+    done = run_command(*words, "--allow-host", name)
+    assert done.exit_code == 2
+    assert f"--allow-host is a name without https:// and port, got '{name}'" in done.stderr
+
+
 def test_other_sites_pages_are_refused(server: Running) -> None:
     with server.stream(origin="http://evil.example") as stream:
         assert refusal(stream)[0] == 1008

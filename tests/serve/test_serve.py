@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import json
+import os
 import socket
 import threading
 from typing import Any
@@ -25,7 +27,9 @@ import uvicorn
 from kit.server import Running, pcm, refusal, talk, until_bye
 from websockets.exceptions import ConnectionClosed
 
+from audiotool.errors import InputError
 from audiotool.serve.app import Server
+from audiotool.serve.listen import listen
 from audiotool.serve.service import Service
 
 
@@ -209,6 +213,26 @@ def test_where_it_listens_for_scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = json.loads(done.stdout)
     assert (found["command"], found["task"], found["capacity"]) == ("serve", "denoise", 3)
     assert found["address"].startswith("http://127.0.0.1:")
+
+
+@pytest.mark.parametrize("host", ["", ".example"])
+def test_a_host_without_an_address_is_told(host: str) -> None:
+    with pytest.raises(InputError, match=f"cannot listen on '{host}', which has no address: .* --host"):
+        listen(host, 0, 1.0)
+
+
+def test_an_address_that_is_taken_is_told_once_with_what_to_do() -> None:
+    with listen("127.0.0.1", 0, 1.0) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError) as told:
+            listen("127.0.0.1", port, 1.0)
+    why = os.strerror(errno.EADDRINUSE)
+    assert str(told.value) == f"cannot listen on 127.0.0.1, port {port}: {why}: give another --port"
+
+
+def test_an_address_of_another_machine_is_told_with_what_to_do() -> None:
+    with pytest.raises(InputError, match=r"cannot listen on 192\.0\.2\.1, port 0: .*: give another --host"):
+        listen("192.0.2.1", 0, 1.0)
 
 
 def test_limits_of_files_are_options(monkeypatch: pytest.MonkeyPatch) -> None:
