@@ -59,7 +59,7 @@ def serve(
         typer.Option(
             envvar=TOKEN,
             metavar="TEXT",
-            help="Clients send it as `Authorization: Bearer TEXT` or ?token=TEXT.",
+            help="Clients send it as `Authorization: Bearer TEXT` or ?token=TEXT, also for the page.",
             show_default=False,
         ),
     ] = None,

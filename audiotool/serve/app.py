@@ -34,6 +34,7 @@ from audiotool.serve.files import Files
 from audiotool.serve.metrics import metrics_text
 from audiotool.serve.middleware import KnownHosts, Lingering, error_response
 from audiotool.serve.requests import (
+    NOT_ADMITTED,
     STREAM_KEYS,
     check_keys,
     check_rate,
@@ -174,7 +175,7 @@ class Server:
 
     async def _metrics(self, request: Request) -> Response:
         if not is_admitted(self._token, request.headers, request.query_params):
-            return error_response(401, "this server asks for a token")
+            return error_response(401, NOT_ADMITTED)
         return PlainTextResponse(metrics_text(self.service), media_type="text/plain; version=0.0.4")
 
     async def _stream(self, socket: WebSocket) -> None:
@@ -210,7 +211,7 @@ class Server:
         if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
             raise Refused(POLICY, "requests of other sites' pages are not taken")
         if not is_admitted(self._token, socket.headers, socket.query_params):
-            raise Refused(POLICY, "this server asks for a token")
+            raise Refused(POLICY, NOT_ADMITTED)
         pipeline, query = self.service.pipeline, socket.query_params
         try:
             check_keys(query, STREAM_KEYS)

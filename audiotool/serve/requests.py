@@ -26,6 +26,11 @@ compute them again and again takes a tenth of a processor."""
 STREAM_KEYS = ("task", "rate", "format", "channels", "mix", "max_attenuation", "token")
 FILE_KEYS = ("mix", "max_attenuation", "token")
 
+NOT_ADMITTED = (
+    "this server asks for a token: open the page as /?token=TEXT, or send Authorization: Bearer TEXT"
+)
+"""Refusal of a request without the server's token, see `is_admitted`."""
+
 
 def check_keys(query: Mapping[str, str], known: tuple[str, ...]) -> None:
     """Check that all parameters of a query are known.

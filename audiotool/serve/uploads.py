@@ -17,6 +17,7 @@ from audiotool.serve.files import Files
 from audiotool.serve.middleware import error_response
 from audiotool.serve.requests import (
     FILE_KEYS,
+    NOT_ADMITTED,
     check_keys,
     header_text,
     is_admitted,
@@ -124,7 +125,7 @@ class Uploads:
             Refused, AudiotoolError: the request is not taken.
         """
         if not is_admitted(self._token, request.headers, request.query_params):
-            raise Refused(401, "this server asks for a token")
+            raise Refused(401, NOT_ADMITTED)
         if not is_of_this_page(request.headers.get("origin"), request.headers.get("host")):
             raise Refused(403, "requests of other sites' pages are not taken")
         if request.headers.get("content-type", "").lower().startswith("multipart/"):

@@ -17,11 +17,13 @@ pytest.importorskip("websockets")
 import uvicorn
 from kit.server import UPGRADE, Running, refusal
 
+WHY = "this server asks for a token: open the page as /?token=TEXT, or send Authorization: Bearer TEXT"
+
 
 def test_a_token_is_asked_for() -> None:
     with Running(token="secret") as running:
         with running.stream() as stream:
-            assert refusal(stream) == (1008, "this server asks for a token")
+            assert refusal(stream) == (1008, WHY)
         with running.stream("?token=wrong") as stream:
             assert refusal(stream)[0] == 1008
         for options in (
@@ -30,7 +32,8 @@ def test_a_token_is_asked_for() -> None:
         ):
             with running.stream(**options) as stream:
                 assert json.loads(stream.recv(PATIENCE))["type"] == "hello"
-        assert running.request("POST", "/v1/denoise", b"x")[0] == 401
+        status, answer = running.request("POST", "/v1/denoise", b"x")
+        assert (status, json.loads(answer)) == (401, {"error": WHY})
         assert running.request("GET", "/metrics")[0] == 401
         assert running.request("GET", "/metrics", Authorization="Bearer secret")[0] == 200
         assert running.request("GET", "/health")[0] == 200

@@ -138,6 +138,17 @@ def test_stop_releases_the_microphone_before_the_server_answers(
         running.stop()
 
 
+def test_the_page_of_a_server_with_a_token_says_how_to_open_it(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with Running(token="secret") as running, Browser(tmp_path / "profile", options=options) as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.click("#start")
+        browser.until(f"{STATE}.includes('open the page as /?token=TEXT')")
+        browser.visit(f"http://127.0.0.1:{running.port}/?token=secret")
+        browser.click("#start")
+        browser.until(f"{STATE} === 'Running.'")
+
+
 def test_a_browser_without_a_microphone_says_so(tmp_path: Path) -> None:
     with Running() as running, Browser(tmp_path / "profile") as browser:
         browser.visit(f"http://127.0.0.1:{running.port}/")
