@@ -69,6 +69,9 @@ class Runner(uvicorn.Server):
         end = time.monotonic() + HANDSHAKE_SECONDS
         while self._has_streams() and time.monotonic() < end and not self.force_exit:
             await asyncio.sleep(0.05)
+        if self.force_exit:
+            for connection in tuple(self.server_state.connections):
+                connection.transport.abort()
         await super().shutdown(sockets)
         if self.force_exit:
             # uvicorn leaves it out then, and its task is cancelled with a traceback

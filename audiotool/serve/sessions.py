@@ -41,6 +41,9 @@ DRAIN_SECONDS = 30.0
 CUT_SECONDS = 6.0
 """Longest time until those that take longer have been told so. A closing frame takes up to five."""
 
+TELL_SECONDS = 0.05
+"""Time in which those that are cut at once are told so, if they read."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -162,11 +165,14 @@ class Sessions:
             is_urgent: whether to cut at once; asked again and again.
         """
         self._service.stop()
-        end = time.monotonic() + DRAIN_SECONDS
+        await self._ended(DRAIN_SECONDS, is_urgent)
+        for task in self._tasks:
+            task.cancel()
+        await self._ended(TELL_SECONDS, lambda: False)
+        await self._ended(CUT_SECONDS, is_urgent)
+
+    async def _ended(self, seconds: float, is_urgent: Callable[[], bool]) -> None:
+        """Wait until all have ended, for so many seconds at most, and no longer than there is time."""
+        end = time.monotonic() + seconds
         while self._tasks and time.monotonic() < end and not is_urgent():
             await asyncio.sleep(0.05)
-        late = set(self._tasks)
-        for task in late:
-            task.cancel()
-        if late:
-            await asyncio.wait(late, timeout=CUT_SECONDS)

@@ -27,7 +27,7 @@ from kit.server import Running, file_of, post_head, serving, stream_head
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
-from audiotool.serve import files, sessions
+from audiotool.serve import files, middleware, sessions
 
 WHY = "the server stops"
 
@@ -230,3 +230,22 @@ def test_a_second_interrupt_cuts_without_a_traceback() -> None:
             process.send_signal(signal.SIGINT)
             assert process.wait(PATIENCE) == 130
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_second_interrupt_does_not_wait_for_the_rest_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for module, name in ((sessions, "CUT_SECONDS"), (middleware, "LINGER_SECONDS")):
+        monkeypatch.setattr(module, name, 10 * PATIENCE)
+    running = Running()
+    head = b"POST /v1/denoise HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100000\r\n\r\nRIFF"
+    with socket.create_connection(("127.0.0.1", running.port), PATIENCE) as client:
+        client.sendall(head)
+        wait_until(lambda: running.server.server_state.tasks)
+        running.server.should_exit = True
+        wait_until(lambda: running.service and running.service.stopping)
+        running.server.force_exit = True
+        running.stop()
+        answer = client.recv(1000)
+    assert answer.startswith(b"HTTP/1.1 503")
+    assert not [record for record in caplog.records if record.levelname != "INFO"]
