@@ -33,7 +33,8 @@ class ArrayStream:
 
     @property
     def settings(self) -> Settings:
-        """The stream's options. A change counts from the next hop on: `live.settings = replace(…, mix=0.5)`.
+        """The stream's options. A change counts for the samples fed after it: `live.settings = replace(…,
+        mix=0.5)`.
 
         Raises:
             StreamError: anything but `mix` and `max_attenuation_db` is changed.

@@ -150,7 +150,7 @@ class Session(Carrier):
     """
 
     carries = (
-        *("_fed", "_wet", "_dry", "_low", "_gain", "_share", "_masks", "_down", "_up", "_back"),
+        *("_fed", "_wet", "_dry", "_low", "_gain", "_share", "_shares", "_masks", "_down", "_up", "_back"),
         "streamer",
     )
 
@@ -188,7 +188,7 @@ class Session(Carrier):
 
     @property
     def settings(self) -> Settings:
-        """The stream's options. `mix` and `max_attenuation_db` may be changed, from the next hop on.
+        """The stream's options. `mix` and `max_attenuation_db` may be changed, for the samples fed after it.
 
         A running stream moves to the new values within 20 ms, because a jump is a click.
 
@@ -276,8 +276,10 @@ class Session(Carrier):
         self._dry = SampleQueue(self.output_channels)
         self._low = SampleQueue(self.output_channels)
         self._gain = RemovalGain(self.sample_rate, stems, self.output_channels)
-        # The input's share of the last sample; None before the first.
+        # The input's share of the last sample that was fed; None before the first. `_shares` has those of the
+        # samples whose output is not ready yet.
         self._share: float | None = None
+        self._shares = SampleQueue()
         together = are_separated_together(self.engine, self.channels)
         self._masks = SharedMasks(self.engine.sample_rate, stems, self.channels) if together else None
 
@@ -299,8 +301,9 @@ class Session(Carrier):
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise StreamError(f"this stream has blocks ({self.channels}, time), got {block.shape}")
         self._fed += block.shape[-1]
-        if self._keeps_rate:
+        if self._keeps_rate and block.shape[-1]:
             self._dry.push(np.array(self._reference(block), dtype=np.float32))
+            self._shares.push(self._glide(_input_share(self.settings), block.shape[-1]))
         at_model = self._down.feed(block)
         if self._has_upper_band:
             self._low.push(self._back.feed(self._reference(at_model)))
@@ -350,32 +353,32 @@ class Session(Carrier):
 
     def pull(self) -> Output:
         """Return the output that is ready: as many samples as model, input and upper band all have."""
-        settings = self.settings  # once: another thread may change them meanwhile
         length = min(self._wet.length, self._dry.length) if self._keeps_rate else self._wet.length
         if self._has_upper_band:
             length = min(length, self._low.length)
         wet = self._wet.pop(length)
         if not self._keeps_rate:
             return Output(wet, np.zeros((self.output_channels, 0), np.float32))
-        dry = self._dry.pop(length)
+        dry, share = self._dry.pop(length), self._shares.pop(length)
         if not length:
             # Most blocks of a live stream complete no hop and should cost little.
             return Output(wet, dry)
         if self._has_upper_band:
             low = self._low.pop(length)
-            gain = self._gain.feed(low, wet) if settings.follow_removal else np.float32(1.0)
+            gain = self._gain.feed(low, wet) if self.settings.follow_removal else np.float32(1.0)
             wet = wet + gain * (dry - low)
-        share = self._glide(_input_share(settings), length)
         if share.any():
             wet = (1 - share) * wet + share * dry
         return Output(wet, dry)
 
     def _glide(self, aim: float, length: int) -> Block:
-        """Return the input's shares of the next samples, (length,), or () where it stands still."""
-        held = aim if self._share is None else self._share
+        """Return the input's shares of the next samples, (length,), length > 0."""
+        if (held := self._share) is None or held == aim:
+            self._share = aim
+            return np.full(length, aim, np.float32)
         away = np.arange(1, length + 1) / (GLIDE_SECONDS * self.sample_rate)
-        path = np.asarray(aim) if held == aim else np.clip(aim, held - away, held + away)
-        self._share = float(path.flat[-1])
+        path = np.clip(aim, held - away, held + away)
+        self._share = float(path[-1])
         return path.astype(np.float32)
 
 

@@ -268,16 +268,24 @@ def test_copying_a_stream_names_its_state(denoiser: Pipeline, copied: Callable[[
             copied(stream)
 
 
-def test_settings_count_from_the_next_hop(denoiser: Pipeline) -> None:
-    x = speech_like(0.5, 16000)[0]
-    live, plain = denoiser.live(16000), denoiser.live(16000)
-    first, expected = live.feed(x[:4000]), plain.feed(x[:4000])
-    np.testing.assert_array_equal(first, expected)
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_settings_count_from_the_samples_fed_after_them(denoiser: Pipeline, rate: int) -> None:
+    x = speech_like(0.5, rate)[0]
+    live, plain = denoiser.live(rate), denoiser.live(rate)
+    at, moving = rate // 4, round(0.015 * rate)
+    parts = [live.feed(x[:at])]
     live.settings = dataclasses.replace(live.settings, mix=0.25)
-    got, cleaned = live.feed(x[4000:]), plain.feed(x[4000:])
-    at, moving = len(first), 240
-    mixed = 0.25 * cleaned + 0.75 * x[at : at + len(got)]
-    np.testing.assert_allclose(got[moving:], mixed[moving:], atol=1e-6)
+    got = np.concatenate([*parts, live.feed(x[at:]), live.flush()])
+    cleaned = np.concatenate([plain.feed(x), plain.flush()])
+    np.testing.assert_array_equal(got[:at], cleaned[:at])
+    mixed = 0.25 * cleaned + 0.75 * x
+    np.testing.assert_allclose(got[at + moving :], mixed[at + moving :], atol=1e-6)
+
+
+def test_settings_that_have_changed_are_those_of_the_state(denoiser: Pipeline) -> None:
+    live = denoiser.live(16000)
+    live.feed(speech_like(0.1, 16000)[0])
+    live.settings = dataclasses.replace(live.settings, mix=0.25)
     assert denoiser.live(16000, state=live.state()).settings.mix == 0.25
 
 
