@@ -18,6 +18,11 @@ function settings() {
   return { type: "settings", mix: find("bypass").checked ? 0 : 1, max_attenuation: limit };
 }
 
+// An output of another sample rate than the microphone's cannot be mixed with it: the controls are hidden then.
+function sendSettings(socket) {
+  if (!find("controls").hidden && socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(settings()));
+}
+
 // A button that is disabled loses the focus, which goes to the next one that is enabled.
 let isFocusLost = false;
 
@@ -38,9 +43,8 @@ async function start() {
   const plain = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
-  const call = running = { media, context: null, socket: null, source: null, player: null, got: 0, missing: 0 };
-  const context = call.context = new AudioContext({ latencyHint: "interactive" });
-  await context.audioWorklet.addModule("worklet.js");
+  const call = running = { media, contexts: [], socket: null, source: null, player: null, got: 0, missing: 0 };
+  const context = await contextOf(call, {});
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
   const token = new URLSearchParams(location.search).get("token");
   if (token) query.set("token", token);
@@ -50,9 +54,6 @@ async function start() {
   socket.binaryType = "arraybuffer";
 
   const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-  const processorOptions = { rate: context.sampleRate };
-  const player = call.player = new AudioWorkletNode(context, "player", { processorOptions });
-  player.connect(context.destination);
   let hello = null;
   recorder.port.onmessage = ({ data }) => {
     find("before").value = level(data);
@@ -60,13 +61,17 @@ async function start() {
       socket.send(data.buffer);
     }
   };
-  player.port.onmessage = ({ data }) => { call.missing = data; };
-  socket.onmessage = ({ data }) => {
+  const receive = async ({ data }) => {
     if (typeof data === "string") {
       const message = JSON.parse(data);
       if (message.type === "hello") {
+        const isSame = message.output_rate === context.sampleRate;
+        call.player = await playerIn(isSame ? context : await contextOf(call, { sampleRate: message.output_rate }));
+        call.player.port.onmessage = ({ data: missing }) => { call.missing = missing; };
+        if (running !== call) return;
         hello = message;
-        socket.send(JSON.stringify(settings()));
+        find("controls").hidden = !isSame;
+        sendSettings(socket);
         call.source = context.createMediaStreamSource(media);
         call.source.connect(recorder);
         say("Running.");
@@ -79,13 +84,28 @@ async function start() {
     const samples = new Float32Array(data);
     call.got += samples.length;
     find("after").value = level(samples);
-    player.port.postMessage(samples);
-    const seconds = (call.got / context.sampleRate).toFixed(1);
+    call.player.port.postMessage(samples);
+    const seconds = (call.got / hello.output_rate).toFixed(1);
     sayHowFar(`${seconds} s cleaned; the model lags by ${hello.latency_ms} ms` +
         (call.missing ? `; gaps: ${call.missing}` : "") + ".");
   };
+  socket.onmessage = (event) => receive(event).catch((error) => stop(call, `No sound: ${error.message}`));
   socket.onclose = ({ code, reason }) =>
     stop(call, code === 1000 ? "Ended." : `Ended: ${reason || "connection lost"} (${code}).`);
+}
+
+// Sound of any rate is played in a context of that rate.
+async function contextOf(call, options) {
+  const context = new AudioContext({ latencyHint: "interactive", ...options });
+  call.contexts.push(context);
+  await context.audioWorklet.addModule("worklet.js");
+  return context;
+}
+
+function playerIn(context) {
+  const player = new AudioWorkletNode(context, "player", { processorOptions: { rate: context.sampleRate } });
+  player.connect(context.destination);
+  return player;
 }
 
 const release = (media) => media.getTracks().forEach((track) => track.stop());
@@ -103,11 +123,11 @@ function finish(call) {
 // Ends a call, unless it has ended: a socket may close when the next call has begun.
 function stop(call, text) {
   if (running !== call) return;
-  const { media, context, socket, player } = call;
+  const { media, contexts, socket, player } = call;
   running = null;
   release(media);
   if (player) player.port.postMessage(null);
-  if (context) setTimeout(() => context.close(), REST_MS);
+  setTimeout(() => contexts.forEach((context) => context.close()), REST_MS);
   if (socket && socket.readyState < WebSocket.CLOSING) socket.close();
   for (const id of ["before", "after"]) find(id).value = -60;
   sayHowFar("");
@@ -131,6 +151,6 @@ if (!navigator.mediaDevices) {
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
     find("limit-text").textContent = find("limit").value;
-    if (running?.socket?.readyState === WebSocket.OPEN) running.socket.send(JSON.stringify(settings()));
+    sendSettings(running?.socket);
   };
 }

@@ -230,7 +230,10 @@ class Session(Carrier):
     def _check_mixing(self, settings: Settings) -> None:
         mixes = settings.mix < 1.0 or settings.max_attenuation_db is not None
         if mixes and not self._keeps_rate:
-            raise StreamError("mixing with the input needs an output of the input's sample rate")
+            raise StreamError(
+                f"mix and max_attenuation need an input of the output's sample rate, {self.output_rate} Hz:"
+                " leave them out, or resample it"
+            )
 
     def restore(self, state: Value) -> None:
         """Continue from the state of a session with the same engine, sample rate, channels and settings.

@@ -40,6 +40,7 @@ class Running:
 
     def __init__(self, **options: Any) -> None:
         capacity = options.pop("capacity", 4)
+        self._model = options.pop("model", "denoise-tiny-16k")
         limits = options.get("limits", Limits())
         self.listener = listen("127.0.0.1", 0, limits.stall_seconds)
         self.port = self.listener.getsockname()[1]
@@ -54,7 +55,7 @@ class Running:
         asyncio.run(self._serve())
 
     async def _serve(self) -> None:
-        self.service = Service(audiotool.load("denoise-tiny-16k"), self._capacity)
+        self.service = Service(audiotool.load(self._model), self._capacity)
         self.server = Runner(Server(self.service, **self._options))
         self._started.set()
         await self.server.serve([self.listener])

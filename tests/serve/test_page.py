@@ -26,7 +26,7 @@ FOCUSED = "document.activeElement.id"
 
 NOTE_TIMES = """(() => {
   window.times = {};
-  const { context } = running, close = context.close.bind(context);
+  const [context] = running.contexts, close = context.close.bind(context);
   context.close = () => { times.closed = performance.now(); return close(); };
   const note = () => { if (!document.querySelector('#start').disabled) times.done ??= performance.now(); };
   new MutationObserver(note).observe(document.body, { attributes: true, subtree: true });
@@ -79,6 +79,28 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             assert not others
         running.wait_until_idle()
         assert (tmp_path / "page.png").stat().st_size > 1000
+
+
+def test_an_output_of_another_rate_is_played_at_its_own_and_not_mixed(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with Running(model="super-resolve-48k") as running:
+        assert running.service is not None
+        with Browser(tmp_path / "profile", options=options) as browser:
+            browser.visit(f"http://127.0.0.1:{running.port}/")
+            assert not browser.run("document.querySelector('#controls').hidden")
+            browser.run(
+                "(() => { const Usual = AudioContext; window.AudioContext = class extends Usual {"
+                " constructor(options) { super({ sampleRate: 44100, ...options }); } }; })()"
+            )
+            browser.click("#start")
+            browser.until(f"parseFloat({SO_FAR}) > 0.5 || {STATE}.startsWith('Ended')")
+            assert browser.run(STATE) == "Running."
+            (call,) = running.service.calls
+            assert (call.raw.rate, call.answer.rate) == (44100, 48000)
+            assert browser.run("running.player.context.sampleRate") == 48000
+            assert browser.run("document.querySelector('#controls').hidden")
+            browser.click("#stop")
+            browser.until(f"{STATE}.startsWith('Done: ') || {STATE}.startsWith('Ended')")
 
 
 def test_a_beginning_that_fails_releases_the_microphone(tmp_path: Path) -> None:
