@@ -69,7 +69,7 @@ lint: $(INSTALLED)
 
 docs: $(INSTALLED)
 	$(BIN)/python scripts/write_model_table.py --missing
-	$(BIN)/python -m mkdocs build --quiet
+	$(BIN)/python -m mkdocs build
 	@echo "Read: build/site/index.html"
 
 format: $(INSTALLED)

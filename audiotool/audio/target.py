@@ -15,10 +15,11 @@ BACKGROUND = "background"
 class Target(NamedTuple):
     """Paths and format of the outputs of one input.
 
-    Args:
+    Attributes:
         stems: one path for each of the model's stems, or "-"; in a plan also a URL of an object store.
         residual: path (or URL) for input minus output, or None.
-        format, subtype: the user's options; None keeps the input's subtype in the name's format.
+        format: the user's option; None is that of the name.
+        subtype: the user's option; None is the input's, else the one of the format that loses least.
         bitrate: kbit/s of an MP3, Opus or AAC; None is the encoder's usual one.
     """
 

@@ -23,7 +23,7 @@ PIPE_CHUNK_SECONDS = 0.25
 class Written(NamedTuple):
     """Facts about one output.
 
-    Args:
+    Attributes:
         peak: greatest absolute sample before limiting.
         limited: number of samples that exceeded an integer format and were limited to full scale.
     """
@@ -35,12 +35,15 @@ class Written(NamedTuple):
 class FileResult(NamedTuple):
     """Facts about one processed file.
 
-    Args:
-        sample_rate, channels, seconds: of the input.
-        elapsed_s: wall time.
+    Attributes:
+        sample_rate: of the input, in Hz.
+        channels: number of channels of the input.
+        seconds: length of the input.
+        elapsed_s: wall time, in seconds.
         outputs: facts of the output of each stem, then of the residual if there is one.
         input_peak: greatest absolute sample of the input; None where the input is no recording.
         bandwidth_hz: highest frequency at which the input has content; None where it was not measured.
+        warnings: remarks on the input and the outputs, a line each.
         made_by: provenance of this file where it differs from the processor's.
     """
 

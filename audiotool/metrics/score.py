@@ -60,8 +60,8 @@ def score(
     """Score one estimate.
 
     Args:
-        reference, estimate: (time,), floating point with a full scale of 1 or int16, numpy or torch; the
-            longer one is cut to the shorter.
+        reference: (time,), floating point with a full scale of 1 or int16, numpy or torch.
+        estimate: the same; the longer one is cut to the shorter.
         sample_rate: Hz of both.
         metrics: names of metrics, or one name.
         edge_hz: highest frequency of the unprocessed input's content, None where it is not known.

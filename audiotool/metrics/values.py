@@ -8,7 +8,7 @@ from typing import NamedTuple
 class Value(NamedTuple):
     """A metric's result.
 
-    Args:
+    Attributes:
         value: None when the pair cannot be scored.
         reason: why, when value is None.
         of_reference: whether the reason is that the reference holds nothing which the metric measures.

@@ -1,4 +1,5 @@
-"""Relative links of the pages lead to files of the checkout, and where the site is built to pages of it."""
+"""Relative links of the pages lead to files of the checkout and headings in them, and where the site is built to pages
+of it."""
 
 from __future__ import annotations
 
@@ -16,19 +17,33 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links(page: str) -> Iterator[tuple[str, Path]]:
-    """Yield each relative link of a page, outside of code, with the file that it leads to."""
+    """Yield each relative link of a page, outside of code, with the file that it leads to: the page itself where it
+    names only a heading."""
     text = re.sub(
         r"^```.*?^```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
     )
     for link in LINK.findall(text):
         target = link.partition("#")[0]
-        if target and not re.match(r"[a-z]+:", target):
-            yield link, (ROOT / page).parent / target
+        if not re.match(r"[a-z]+:", target):
+            yield link, (ROOT / page).parent / target if target else ROOT / page
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_of_the_checkout(page: str) -> None:
     assert [link for link, file in links(page) if not file.exists()] == []
+
+
+def headings(file: Path) -> set[str]:
+    """Return the anchors of a page's headings."""
+    slugify = pytest.importorskip("markdown.extensions.toc").slugify
+    text = re.sub(r"^```.*?^```", "", file.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    return {slugify(heading, "-") for heading in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_headings(page: str) -> None:
+    anchored = [(link, file) for link, file in links(page) if "#" in link]
+    assert [link for link, file in anchored if link.partition("#")[2] not in headings(file)] == []
 
 
 def test_links_out_of_the_docs_have_a_page_of_the_site() -> None:

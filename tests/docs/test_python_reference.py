@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 import re
 from typing import Any
 
@@ -49,3 +50,31 @@ def test_every_section_of_a_docstring_is_read(package: Any, name: str) -> None:
         read = [] if docstring is None else [section.kind.value for section in docstring.parsed]
         for section in written:
             assert READ_AS.get(section, section.lower()) in read, place
+
+
+@pytest.mark.parametrize("name", sorted(set(audiotool.__all__) - {"__version__"}))
+def test_what_a_docstring_describes_is_found_with_its_type(
+    package: Any, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "griffe")
+    described = package[name]
+    for member in (described, *described.members.values()):
+        docstring = member.final_target.docstring if member.is_alias else member.docstring
+        if docstring is not None:
+            docstring.parse(docstring.parser, **docstring.parser_options)
+    assert caplog.messages == []
+
+
+TUPLES = [name for name in audiotool.__all__ if hasattr(getattr(audiotool, name), "_fields")]
+
+
+@pytest.mark.parametrize("name", TUPLES)
+def test_every_field_of_a_named_tuple_is_described(package: Any, name: str) -> None:
+    fields = [
+        field
+        for section in package[name].docstring.parsed
+        if section.kind.value == "attributes"
+        for field in section.value
+    ]
+    assert [field.name for field in fields] == list(getattr(audiotool, name)._fields)
+    assert all(field.annotation for field in fields)
