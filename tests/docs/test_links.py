@@ -1,5 +1,4 @@
-"""Relative links of the pages lead to files of the checkout and headings in them, and where the site is built to pages
-of it."""
+"""Relative links of the pages lead to files of the checkout, to headings in them, on the site to pages."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ LINK = re.compile(r"\]\(([^)\s]+)\)")
 
 
 def links(page: str) -> Iterator[tuple[str, Path]]:
-    """Yield each relative link of a page, outside of code, with the file that it leads to: the page itself where it
-    names only a heading."""
+    """Yield each relative link of a page, outside of code, with the file that it leads to."""
     text = re.sub(
         r"^```.*?^```|`[^`\n]*`", "", (ROOT / page).read_text("utf-8"), flags=re.MULTILINE | re.DOTALL
     )

@@ -13,11 +13,12 @@ PAGES = [
 ]
 """By path in the repository."""
 
-BLOCK = re.compile(r"^```\s*(?:sh|console|bash|)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```[ \t]*(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+SHELLS = ("sh", "console", "bash", "")
 
 
 def shell_lines(page: str) -> list[str]:
     """The lines of a page's shell blocks; a line that ends in a backslash goes on in the next."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    blocks = [block.replace("\\\n", " ") for block in BLOCK.findall(text)]
+    blocks = [block.replace("\\\n", " ") for language, block in BLOCK.findall(text) if language in SHELLS]
     return [line for block in blocks for line in block.splitlines()]
