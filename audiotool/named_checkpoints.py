@@ -14,7 +14,6 @@ from pathlib import Path
 from audiotool.checkpoint import files_of, sha256
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, UnknownCheckpoint
-from audiotool.extras import DISTRIBUTION
 
 FULL_BAND_HZ = 24000
 """Sample rate in Hz above which a task may have another default checkpoint."""
@@ -39,7 +38,7 @@ def bundled_root(kind: str) -> Path:
     if not package.is_dir():
         raise CheckpointError(
             f"audiotool cannot run from a zip file, {package.parent}: its checkpoints must be files."
-            f" Unpack it, or `pip install {DISTRIBUTION}`"
+            " Unpack it; pip installs a wheel"
         )
     inside = package / "bundled" / kind
     return inside if inside.is_dir() else package.parent / kind

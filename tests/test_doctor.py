@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import sys
@@ -19,6 +20,7 @@ from audiotool.doctor import (
     check_packages,
     check_plugins,
     check_python,
+    checkpoints_fix,
     diagnose,
     import_errors,
 )
@@ -129,12 +131,14 @@ def test_every_package_that_is_needed_is_looked_at() -> None:
     document = (Path(__file__).parents[1] / "pyproject.toml").read_text()
     needed = document[document.index("dependencies = [") : document.index("[project.optional-dependencies]")]
     assert set(re.findall(r'^    "([A-Za-z]+)', needed, re.MULTILINE)) == set(doctor.CORE)
+    extras = document.partition("[project.optional-dependencies]\n")[2].partition("\n[")[0]
+    for_users = set(re.findall(r"^(\w+) = \[", extras, re.MULTILINE)) - {"all", "dev", "docs", "peers"}
+    assert for_users == {*doctor.OPTIONAL, "media"}
     for extra, packages in doctor.OPTIONAL.items():
         listed = re.search(rf"^{extra} = \[(.*?)\]( *#|$)", document, re.MULTILINE | re.DOTALL)
         assert listed is not None
         for name in packages:
-            assert f'"{name}>=' in listed[1], f"{extra} brings {name}"
-    assert set(doctor.PURPOSES) == set(doctor.OPTIONAL)
+            assert re.search(rf'"{name}(\[\w+\])?>=', listed[1]), f"{extra} brings {name}"
     tried = {module for packages in doctor.OPTIONAL.values() for module in packages.values()}
     assert set(EXTRAS) - tried == {"av", "speechmos", "mapss", "ray"}
 
@@ -143,6 +147,7 @@ def test_accepted_versions_come_from_our_own_metadata() -> None:
     accepted = extras.accepted_versions()
     assert ">=2.9" in accepted["torch"]
     assert accepted["numpy"] == ">=1.24"
+    assert not extras.satisfies("3.0", accepted["ray"]), "ray[default]>=2.40,<3"
 
 
 def test_an_old_python(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +163,33 @@ def test_changed_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     [finding] = check_checkpoints()
     assert finding.status == "problem"
     assert finding.detail == "a.safetensors changed"
-    assert finding.fix.endswith("-m pip install --force-reinstall audiotool-speech")
+    assert finding.fix == f"unpack the source again into {tmp_path}"
     (tmp_path / ".git").mkdir()
     [finding] = check_checkpoints()
     assert finding.fix == f"git -C {tmp_path} checkout HEAD -- checkpoints"
+    stranger = tmp_path / "checkpoints" / "b.safetensors"
+    monkeypatch.setattr("audiotool.named_checkpoints.verify", lambda: {"b.safetensors": "unlisted"})
+    [finding] = check_checkpoints()
+    assert finding.fix == f"remove {stranger}"
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_changed_checkpoints_are_installed_from_where_they_came(
+    kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No index has audiotool-speech: its name reinstalls nothing."""
+    wheel, info = tmp_path / "my wheels" / "audiotool.whl", tmp_path / "audiotool_speech-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Name: audiotool-speech\nVersion: 1.0\n")
+    (info / "direct_url.json").write_text(json.dumps({"url": wheel.as_uri(), "archive_info": {}}))
+    if kept:
+        wheel.parent.mkdir()
+        wheel.touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr("audiotool.named_checkpoints.bundled_root", lambda kind: tmp_path / "bundled" / kind)
+    place = f"'{wheel}'" if kept else "CHECKOUT-OR-WHEEL"
+    fix = checkpoints_fix({"a.safetensors": "missing"})
+    assert fix.endswith(f"-m pip install --force-reinstall --no-deps {place}")
 
 
 @pytest.mark.parametrize(

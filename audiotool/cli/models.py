@@ -127,9 +127,10 @@ def verify(as_json: AsJson = False) -> None:
         write(f"{status:<8} {one_line(name)}\n")
     wrong = [name for name, status in found.items() if status != "ok"]
     if wrong:
-        raise CheckpointError(
-            f"{len(wrong)} of {len(found)} checkpoints are not as released: reinstall audiotool"
-        )
+        from audiotool.doctor import checkpoints_fix
+
+        mend = checkpoints_fix(found)
+        raise CheckpointError(f"{len(wrong)} of {len(found)} checkpoints are not as released: {mend}")
 
 
 @app.command("import")

@@ -219,7 +219,8 @@ def test_verify(bundle: Path) -> None:
     bad = models("verify")
     assert bad.exit_code == 1
     assert bad.stdout.splitlines() == ["changed  tiny.safetensors", "unlisted stranger.safetensors"]
-    assert "2 of 2 checkpoints are not as released" in bad.stderr
+    assert f"2 of 2 checkpoints are not as released: remove {bundle}/stranger.safetensors; " in bad.stderr
+    assert f"unpack the source again into {bundle.parent}" in bad.stderr
 
 
 def test_verify_a_missing_checkpoint(bundle: Path) -> None:
