@@ -48,7 +48,7 @@ UNKNOWABLE = (errno.ENAMETOOLONG, errno.EACCES)
 
 EXIT_CODES = (
     "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted by"
-    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM."
+    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM, 149 by Ctrl-Break."
 )
 
 

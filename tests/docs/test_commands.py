@@ -11,7 +11,7 @@ from kit.docs import PAGES, ROOT, shell_lines
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from audiotool.cli.app import app
+from audiotool.cli.app import EXIT_CODES, app
 
 SCRIPT = re.compile(r"(?:\baudiotool/[\w/]*)?\b(?:scripts|examples)/\w+\.(?:py|mjs)\b")
 
@@ -39,6 +39,14 @@ def test_the_command_takes_what_the_page_gives_it(page: str, line: str) -> None:
         command = found
     # Parsing checks names, types and ranges of options; nothing runs.
     command.make_context(line, words)
+
+
+def test_the_help_has_the_exit_codes_of_the_guide() -> None:
+    guide = (ROOT / "docs" / "guides" / "batches.md").read_text("utf-8").partition("| exit code |")[2]
+    codes = re.findall(r"^\| (\d+) \|", guide, re.MULTILINE)
+    assert (
+        sorted(codes) == sorted(re.findall(r"\d+", EXIT_CODES)) == ["0", "1", "129", "130", "143", "149", "2"]
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)

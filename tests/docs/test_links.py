@@ -44,6 +44,12 @@ def test_links_lead_to_headings(page: str) -> None:
     assert [link for link, file in anchored if link.partition("#")[2] not in headings(file)] == []
 
 
+def test_every_page_is_linked_from_another() -> None:
+    linked = {file.resolve() for page in PAGES for _, file in links(page) if file.resolve() != ROOT / page}
+    docs = [ROOT / page for page in PAGES if page.startswith("docs/")]
+    assert [page for page in docs if page not in linked] == []
+
+
 def test_links_out_of_the_docs_have_a_page_of_the_site() -> None:
     pytest.importorskip("mkdocs")
     generate = runpy.run_path(str(ROOT / "docs" / "generate.py"))
