@@ -143,6 +143,17 @@ def raw_rate_option(*names: str) -> Any:
     )
 
 
+def output_option(places: str) -> Any:
+    """Return the option for the outputs' places."""
+    return typer.Option(
+        "--output",
+        "-o",
+        metavar="PATH",
+        help=f"{places}; without it outputs go beside their inputs, what was done behind their names.",
+        show_default=False,
+    )
+
+
 RawRate = Annotated[int | None, raw_rate_option("--raw-rate", "--rate")]
 
 
@@ -162,20 +173,13 @@ class TaskOptions:
     ] = field(default_factory=list)
     output: Annotated[
         str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="PATH",
-            help="A file for one input, a folder for several, '-' for WAV on standard output; without it"
-            " outputs go beside their inputs, named after what was done, for example NAME_denoised.wav.",
-            show_default=False,
-        ),
+        output_option("A file for one input, a folder for several, '-' for WAV on standard output"),
     ] = None
     model: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
-            help="A bundled checkpoint; `audiotool models list` names them.",
+            help="A checkpoint's name, or its file; `audiotool models list` has the names.",
             rich_help_panel="Model",
             show_default=False,
             autocompletion=completion.models_of_task,
@@ -300,7 +304,8 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="Format of bare samples: u8, s16le, s24le, s32le, f32le, f64le, mulaw or alaw. Files named"
+            help="Format of bare samples (raw PCM, without a header): u8, s16le, s24le, s32le, f32le,"
+            " f64le, mulaw or alaw. Files named"
             " .ulaw, .alaw, .raw or .pcm are read as such, and written as WAV. Standard input, named pipes"
             " and standard output hold them in place of WAV, and output follows after every hop.",
             rich_help_panel="Bare samples",

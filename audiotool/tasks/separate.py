@@ -13,7 +13,7 @@ from audiotool.files.processor import FileProcessor
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.denoise import Denoise
 from audiotool.tasks.inference import Inference, InferenceTask
-from audiotool.tasks.options import TaskOptions
+from audiotool.tasks.options import TaskOptions, output_option
 
 if TYPE_CHECKING:
     from audiotool.files.kinds import Outputs
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 class SeparateOptions(TaskOptions):
     """Options of `separate`."""
 
+    output: Annotated[
+        str | None,
+        output_option(
+            "A folder, or for one input a file, whose name gets those of the stems: -o one.wav writes"
+            " one.speaker1.wav"
+        ),
+    ] = None
     stems: Annotated[
         str | None,
         typer.Option(

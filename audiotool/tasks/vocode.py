@@ -16,7 +16,7 @@ from audiotool.progress import Progress
 from audiotool.tasks import completion
 from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference, InferenceTask
-from audiotool.tasks.options import TaskOptions
+from audiotool.tasks.options import TaskOptions, output_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 class VocodeOptions(TaskOptions):
     """Options of `vocode`."""
 
+    output: Annotated[
+        str | None,
+        output_option(
+            "A file for one input, a folder for several, '-' for WAV, and not a mel, on standard output"
+        ),
+    ] = None
     mel_only: Annotated[
         bool,
         typer.Option(

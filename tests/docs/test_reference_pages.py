@@ -24,6 +24,13 @@ def page() -> Callable[[str], str]:
         ("bench", "| `--model` | TEXT | A bundled checkpoint"),
         ("bench", "| `--seconds` | FLOAT, at least 1 | Audio processed, in seconds. Default: `30.0`. |"),
         ("bench", "| `--json` |  | Print"),
+        ("denoise", "| `--model` | NAME | A checkpoint's name, or its file"),
+        ("denoise", "| `--output`, `-o` | PATH | A file for one input, a folder for several, '-' for WAV on"),
+        ("separate", "| `--output`, `-o` | PATH | A folder, or for one input a file, whose name gets those"),
+        (
+            "vocode",
+            "| `--output`, `-o` | PATH | A file for one input, a folder for several, '-' for WAV, and",
+        ),
         ("denoise", "| `--engine` | ENGINE: `auto`, `onnx`, `torch` | "),
         ("denoise", "| `--progress` | `auto`, `json` | "),
         ("denoise", "| `--mix` | SHARE, 0 to 1 | "),
