@@ -304,10 +304,10 @@ class TaskOptions:
         str | None,
         typer.Option(
             metavar="FORMAT",
-            help="Format of bare samples (raw PCM, without a header): u8, s16le, s24le, s32le, f32le,"
-            " f64le, mulaw or alaw. Files named"
-            " .ulaw, .alaw, .raw or .pcm are read as such, and written as WAV. Standard input, named pipes"
-            " and standard output hold them in place of WAV, and output follows after every hop.",
+            help="Format of bare samples (raw PCM, without a header): u8, s16le, s24le, s32le, f32le, f64le,"
+            " mulaw or alaw. Files named .ulaw, .alaw, .raw or .pcm are read as such, and written as WAV."
+            " Standard input, named pipes and standard output hold them in place of WAV, and output follows"
+            " after every hop.",
             rich_help_panel="Bare samples",
             show_default=False,
             autocompletion=completion.raw_formats,
