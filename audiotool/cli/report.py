@@ -71,16 +71,17 @@ def show(
     """
     from dataclasses import replace
 
-    from audiotool.report.read import check_readable, read_report
+    from audiotool.report.merge import read_sources
+    from audiotool.report.read import check_readable
     from audiotool.report.write import check_paths
 
     with as_plan_error():
         check_readable(source)
         check_paths(output)
     refuse_foreign(output, [source], overwrite)
-    found = read_report(source)
+    [(_, found)] = read_sources([source])
     found = replace(found, command=found.command or "report show")
-    _write(found, output, report_audio, jobs, quiet, source.parent)
+    _write(found, output, report_audio, jobs, quiet)
     if as_json:
         write_document("report show", output=[str(path) for path in output], rows=len(found.rows))
     elif not quiet:
@@ -141,7 +142,7 @@ def merge(
     refuse_foreign(output, sources, overwrite)
     reports = read_sources(sources)
     whole = merged(reports)
-    _write(whole, output, report_audio, jobs, quiet, sources[0].parent)
+    _write(whole, output, report_audio, jobs, quiet)
     missing = missing_shards(reports)
     shared = done_twice(whole.rows) if are_shards(reports) else []
     if missing:
@@ -175,20 +176,18 @@ def _write(
     asked: ReportAudioChoice | None,
     jobs: int,
     quiet: bool,
-    folder: Path,
 ) -> None:
-    """Write a report that was read, with pictures where a page is among them.
-
-    Args:
-        folder: folder of the report that was read; relative paths of recordings may start there.
-    """
+    """Write a report that was read, with pictures where a page is among them."""
+    from audiotool.report.places import missing
     from audiotool.report.spool import Spool
     from audiotool.report.write import write_reports
 
     sound = page_sound(outputs, asked, _inputs_of(found.rows))
     with Spool(outputs[0].parent) as spool:
         if sound is not None:
-            look(found.rows, sound, spool, jobs or core_count(), quiet, folder)
+            if gone := missing(found.rows):
+                say(f"not there, and not in the page: {listed(gone)}")
+            look(found.rows, sound, spool, jobs or core_count(), quiet)
         write_reports(outputs, found, sound)
 
 
@@ -229,7 +228,6 @@ def look(
     spool: Spool,
     jobs: int,
     quiet: bool,
-    folder: Path | None = None,
 ) -> None:
     """Make the pictures of rows for a page, with a bar on a terminal, and a line now and then elsewhere."""
     from audiotool.report.gallery import add_media
@@ -246,4 +244,4 @@ def look(
 
     with progress(**({"disable": True} if quiet else {})) as bars:
         bar = bars.add_task("drawing", total=len(rows))
-        add_media(rows, sound, spool, jobs, folder, advance)
+        add_media(rows, sound, spool, jobs, advance)

@@ -49,25 +49,23 @@ def add_media(
     sound: Sound,
     spool: Spool,
     jobs: int = 1,
-    folder: Path | None = None,
     progress: Callable[[Row], None] = lambda row: None,
 ) -> None:
     """Make the pictures and sounds of rows, and keep them in a spool.
 
     Args:
         jobs: greatest number of worker processes.
-        folder: as `media.make_media`.
         progress: called with each finished row.
     """
     embed = sound == "embed"
     jobs = affordable_workers(min(jobs, len(rows)))
     if jobs <= 1:
         for row in rows:
-            row.media = make_media(row, embed, folder)
+            row.media = make_media(row, embed)
             progress(spool.keep(row))
         return
     with ProcessPoolExecutor(jobs, get_context("spawn"), leave_to_parent) as pool:
-        futures = {pool.submit(make_media, row, embed, folder): row for row in rows}
+        futures = {pool.submit(make_media, row, embed): row for row in rows}
         for future in as_completed(futures):
             row = futures.pop(future)
             try:

@@ -6,7 +6,6 @@ import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -92,16 +91,15 @@ class Media:
         return replace(self, clips=tuple(replace(clip, path=None) for clip in self.clips))
 
 
-def make_media(row: Row, sound: bool, folder: Path | None = None) -> Media | None:
+def make_media(row: Row, sound: bool) -> Media | None:
     """Return the pictures and sounds of a row; None if no recording of it can be shown.
 
     The memory does not depend on the length of the recordings, but for the encoded sound.
 
     Args:
         sound: whether sound is embedded.
-        folder: as `tracks_of`.
     """
-    tracks = tracks_of(row, folder)
+    tracks = tracks_of(row)
     if not tracks:
         return None
     top_hz = max(track.info.sample_rate for track in tracks) / 2

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
+from audiotool.report.places import locate
 from audiotool.report.read import read_report
 from audiotool.report.report import Report, Run
 
@@ -47,12 +48,15 @@ class _Batch(NamedTuple):
 
 
 def read_sources(paths: Sequence[Path]) -> list[Source]:
-    """Read reports.
+    """Read reports; their paths lead to the recordings from here, see `report.places`.
 
     Raises:
         InputError: one of the files cannot be read or is no report.
     """
-    return [Source(path, read_report(path)) for path in paths]
+    sources = [Source(path, read_report(path)) for path in paths]
+    for path, report in sources:
+        locate(report.rows, path.parent)
+    return sources
 
 
 def merged(sources: Sequence[Source]) -> Report:

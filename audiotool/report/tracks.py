@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,31 +56,25 @@ class Track:
                     yield (block[:length] - taken[:length]).T
 
 
-def tracks_of(row: Row, folder: Path | None = None) -> list[Track]:
-    """Return the recordings of a row that exist and can be read.
-
-    Args:
-        folder: folder from which relative paths are resolved if they do not exist in the current one.
-    """
+def tracks_of(row: Row) -> list[Track]:
+    """Return the recordings of a row that exist and can be read."""
     facts = row.facts
-    source = track("input", "Input", facts.get("input", facts.get("noisy")), folder)
+    source = track("input", "Input", facts.get("input", facts.get("noisy")))
     made = facts.get("output", facts.get("estimate"))
     paths = made if isinstance(made, list) else [made]
-    outputs = [track("output", _stem(path, len(paths)), path, folder) for path in paths]
-    removed = track("removed", "Removed", facts.get("residual"), folder)
+    outputs = [track("output", _stem(path, len(paths)), path) for path in paths]
+    removed = track("removed", "Removed", facts.get("residual"))
     if removed is None and len(outputs) == 1 and _is_cleaner_input(facts):
         removed = _difference(source, outputs[0])
-    reference = track("reference", "Reference", facts.get("reference"), folder)
+    reference = track("reference", "Reference", facts.get("reference"))
     return [found for found in (source, *outputs, removed, reference) if found is not None]
 
 
-def track(role: Role, label: str, place: Any, folder: Path | None = None) -> Track | None:
+def track(role: Role, label: str, place: Any) -> Track | None:
     """Return the recording at a path; None where it does not exist or cannot be read."""
     if not isinstance(place, str) or not is_readable_name(Path(place)):
         return None
     path = Path(place)
-    if folder is not None and not os.path.exists(path):
-        path = folder / path
     try:
         return Track(role, label, path, probe(path)) if path.is_file() else None
     except (AudiotoolError, OSError, ValueError):

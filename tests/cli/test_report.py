@@ -80,6 +80,68 @@ def test_every_format_at_once_and_a_page_later(folder: Path) -> None:
     )
 
 
+@pytest.fixture
+def batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two batches that ran each in its own folder, with recordings of the same paths and other lengths."""
+    for name, seconds in (("one", 0.5), ("two", 0.9)):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        for path in ("in/t.wav", "out/t.wav"):
+            write_speech(Path(path), seconds)
+        facts = {"status": "done", "input": "in/t.wav", "output": "out/t.wav"}
+        write_reports([Path("r.json"), Path("r.csv")], Report([Row("t.wav", facts=facts)]))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def clips(page: str) -> list[list[tuple[str, float]]]:
+    return [
+        [(clip["path"], clip["seconds"]) for clip in row["clips"] if clip["path"]] for row in blocks(page)
+    ]
+
+
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_each_row_has_the_recordings_of_its_own_report(
+    batches: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    merge = ("report", "merge", f"one/r.{ending}", f"two/r.{ending}", "--report-audio", "link")
+    result = run(*merge, "-o", "both.html", "-o", "both.json")
+    assert result.exit_code == 0, result.output
+    assert "not there" not in result.stderr
+    expected = [
+        [(f"{name}/{path}/t.wav", seconds) for path in ("in", "out")]
+        for name, seconds in (("one", 0.5), ("two", 0.9))
+    ]
+    assert clips("both.html") == expected
+    assert run("report", "show", "both.json", "-o", "again.html").exit_code == 0
+    assert clips("again.html") == expected
+    monkeypatch.chdir("two")
+    assert run("report", "show", f"../one/r.{ending}", "-o", "../one/page.html").exit_code == 0
+    assert clips("../one/page.html") == [[("../one/in/t.wav", 0.5), ("../one/out/t.wav", 0.5)]]
+
+
+def test_recordings_that_are_gone_are_named_once(batches: Path) -> None:
+    for name in ("in/t.wav", "out/t.wav"):
+        write_speech(Path(name), 0.1)  # those of a third batch, which are not shown in their place
+    os.remove("one/out/t.wav")
+    merge = ("report", "merge", "one/r.json", "two/r.json")
+    result = run(*merge, "-o", "both.html")
+    assert result.stderr.count("not there, and not in the page: one/out/t.wav\n") == 1
+    assert [len(row) for row in clips("both.html")] == [1, 2]
+    assert "not there" not in run(*merge, "-o", "both.json").stderr
+
+
+def test_where_a_page_has_its_sound_does_not_depend_on_the_current_folder(
+    batches: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("audiotool.report.gallery.EMBEDDED_BYTES", 10_000)  # 0.56 s of one channel
+    for folder, source in (("two", "r.json"), (".", "two/r.json"), ("one", "../two/r.json")):
+        monkeypatch.chdir(batches / folder)
+        assert run("report", "show", source, "-o", "page.html").exit_code == 0
+        [row] = blocks("page.html")
+        assert all("base64" not in clip["sound"] for clip in row["clips"] if clip["path"])
+
+
 def test_a_page_that_takes_long_says_how_far_it_is(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [Row(f"{n}", facts={"input": "in/a.wav"}) for n in range(3)]
     write_reports([Path("r.json")], Report(rows))

@@ -14,6 +14,7 @@ from kit.disk import largest_file
 from audiotool.metrics.rows import Row
 from audiotool.report.gallery import add_media, sound_that_fits
 from audiotool.report.media import make_media
+from audiotool.report.places import locate
 from audiotool.report.spool import Spool, content
 from audiotool.report.tracks import tracks_of
 
@@ -75,7 +76,8 @@ def test_paths_are_looked_for_beside_the_report_too(tmp_path: Path) -> None:
     write_speech(tmp_path / "b.wav")
     row = Row("b", facts={"estimate": "b.wav"})
     assert tracks_of(row) == []
-    assert [track.path for track in tracks_of(row, tmp_path)] == [tmp_path / "b.wav"]
+    locate([row], tmp_path)
+    assert [track.path for track in tracks_of(row)] == [tmp_path / "b.wav"]
 
 
 @pytest.mark.parametrize("place", ["-", "missing.wav", "mel.npy", None, 3, ["x", None]])
