@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import posixpath
 import re
 import stat
 import sys
@@ -28,8 +29,14 @@ _UNSTORABLE = re.compile(
 )
 """What Windows has in no name: signs, a dot or a space at the end, the first letter of a device's name."""
 
-LOCAL_URLS = ("file:", "local:")
-"""Beginnings of URLs whose store is a file system. All other stores tell any two names apart."""
+_LOCAL_URL = re.compile(r"(?:file|local)://")
+"""Beginning of a URL of a file of this machine."""
+
+ONE_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "sftp"}
+"""Protocols of URLs -> others that reach the same objects."""
+
+FILE_STORES = ("ftp", "hdfs", "sftp", "smb", "webhdfs")
+"""Protocols of other machines' file systems, where "/./" is "/". To other stores a key is any text."""
 
 Trial: TypeAlias = tuple[str, str, str]
 """A folder, and two names that differ in case or Unicode normalisation alone."""
@@ -40,6 +47,32 @@ _URL = r"[A-Za-z][A-Za-z0-9+.-]+://[^\0]+"
 def is_url(place: object) -> bool:
     """Whether a text is a URL (s3://bucket/talk.wav) and not a path."""
     return isinstance(place, str) and "://" in place and re.fullmatch(_URL, place) is not None
+
+
+def without_file_protocol(place: str) -> str:
+    """Return the path of a URL of this machine (file://, local://), as fsspec understands it; any other place
+    as it is."""
+    found = _LOCAL_URL.match(place)
+    if found is None:
+        return place
+    path = os.path.expanduser(place[found.end() :])
+    # file:///C:/talk.wav
+    return path[1:] if sys.platform == "win32" and re.match(r"/[A-Za-z]:", path) else path
+
+
+def resolved(place: str | Path) -> str:
+    """Return what all names of one place share, which need not exist.
+
+    It is `os.path.realpath` of a path and of a file:// URL, and of another one a URL with one of the
+    protocols that reach the same object.
+    """
+    place = without_file_protocol(os.fspath(place))
+    if not is_url(place):
+        return os.path.realpath(place)
+    protocol, _, rest = place.partition("://")
+    protocol = ONE_STORE.get(protocol, protocol)
+    rest = posixpath.normpath(rest) if protocol in FILE_STORES else rest.rstrip("/")
+    return f"{protocol}://{rest}"
 
 
 def local_path(place: object) -> str | Path:
@@ -168,13 +201,13 @@ def are_one(first: str, second: str) -> bool:
 def are_two(first: str, second: str, tried: dict[Trial, bool]) -> bool:
     """Whether a file system can hold two files whose resolved paths differ in case or normalisation alone.
 
-    As `are_one`, but the files need not exist.
+    As `are_one`, but the files need not exist. Stores tell any two names apart.
 
     Args:
         tried: a cache, for the many files of two such folders.
     """
     if is_url(first):
-        return not first.lower().startswith(LOCAL_URLS)
+        return True
     place = os.path.commonpath([first, second])
     name, other = (os.path.relpath(path, place).split(os.sep)[0] for path in (first, second))
     trial = (place, name, other)
@@ -231,9 +264,9 @@ class Folders:
         self._there: dict[str, bool] = {}
 
     def real(self, path: str | Path) -> str:
-        """Return `os.path.realpath` of a path, which need not exist. A URL stays as it is."""
+        """Return a place `resolved`."""
         if is_url(path):
-            return str(path)
+            return resolved(path)
         folder, name = os.path.split(path)
         if name in ("", os.curdir, os.pardir):
             return os.path.realpath(path)

@@ -1,4 +1,4 @@
-"""Fetch and send recordings of stores by URL (s3://, gs://, sftp://, file://), through fsspec.
+"""Fetch and send recordings of stores by URL (s3://, gs://, sftp://), through fsspec.
 
 A recording is fetched as a whole before it is read, because readers seek. An output is sent when it is
 complete. Object stores take it in one request, which they do completely or not at all; in stores of files it
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from audiotool.atomic import as_input_error, part_name, replacing
+from audiotool.atomic import part_name
 from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
@@ -29,9 +28,6 @@ CHAIN = re.compile(r"::[A-Za-z][A-Za-z0-9+.-]*://")
 
 OBJECT_STORES = ("s3", "s3a", "gs", "gcs", "az", "abfs", "abfss")
 """Protocols of stores that take an object completely or not at all."""
-
-LOCAL = ("file", "local")
-"""Protocols of the files of this machine."""
 
 
 def name_of(url: str) -> PurePosixPath:
@@ -109,14 +105,9 @@ def send(path: Path, url: str) -> None:
     Raises:
         InputError: the store cannot be reached, or refuses the object.
     """
-    protocol = _protocol(url)
     with _opened(url) as (store, target):
-        if protocol in LOCAL:
-            with as_input_error(url), path.open("rb") as complete, replacing(Path(target)) as file:
-                shutil.copyfileobj(complete, file)
-            return
         store.makedirs(store._parent(target), exist_ok=True)
-        if protocol in OBJECT_STORES:
+        if _protocol(url) in OBJECT_STORES:
             store.put_file(str(path), target)
         else:
             _put_and_rename(store, path, target)

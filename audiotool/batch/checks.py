@@ -109,9 +109,8 @@ def _outputs(job: Job, folders: Folders) -> list[tuple[str, str]]:
 
 def _is_repeat(job: Job, earlier: Job, folders: Folders) -> bool:
     """Return whether a job does the same as an earlier one."""
-    same = folders.real(job.source) == folders.real(earlier.source)
     outputs, before = ([real for _, real in _outputs(j, folders)] for j in (job, earlier))
-    return same and outputs == before and job.references == earlier.references
+    return outputs == before and _inputs(job, folders) == _inputs(earlier, folders)
 
 
 def _way_out(first: str, second: str) -> str:

@@ -24,7 +24,7 @@ from audiotool.batch.job import Existing, Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, are_one, folded, is_fifo, is_url, storable
+from audiotool.paths import Folders, are_one, folded, is_fifo, is_url, storable, without_file_protocol
 from audiotool.text import listed, without_credentials
 
 if TYPE_CHECKING:
@@ -89,6 +89,9 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
             or none can be written.
     """
+    inputs = list(map(without_file_protocol, inputs))
+    output, residual = (place and without_file_protocol(place) for place in (layout.output, layout.residual))
+    layout = replace(layout, output=output, residual=residual)
     piped = PIPE in inputs
     if piped and (len(inputs) > 1 or layout.listed or layout.shard is not None):
         raise PlanError("standard input ('-') goes alone: give it, or files")
@@ -212,12 +215,15 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     shared = None if layout.reference is None else _references(Path(layout.reference), layout, several)
     scored = shared is not None or any(entry.reference for entry in layout.listed)
     for entry in layout.listed:
-        found = Found(Path(entry.input), entry.relative or place_below(entry.input), given=True)
-        own = layout if entry.output is None else replace(layout, output=entry.output)
-        if own.output is None and is_url(entry.input):
+        source = without_file_protocol(entry.input)
+        found = Found(Path(source), entry.relative or place_below(source), given=True)
+        own = layout
+        if entry.output is not None:
+            own = replace(layout, output=without_file_protocol(entry.output))
+        if own.output is None and is_url(source):
             # The output goes beside the input, into the same object store.
-            own = replace(own, output=entry.input.rpartition("/")[0])
-            found = found._replace(relative=remote.name_of(entry.input))
+            own = replace(own, output=source.rpartition("/")[0])
+            found = found._replace(relative=remote.name_of(source))
         obstacle = ""
         try:
             target = _target(found, own, several and entry.output is None)
@@ -227,8 +233,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
             target, obstacle = Target(()), f"{entry.place}: {error}"
         target = target._replace(stems=tuple(map(str, target.stems)))
         companions = layout.inputs.companions(storable(found.relative))
-        name = without_credentials(entry.input)
-        job = Job(name, entry.input, target, companions=companions, obstacle=obstacle)
+        job = Job(without_credentials(source), source, target, companions=companions, obstacle=obstacle)
         if scored:
             job = _referenced(job, layout, partial(_listed_reference, entry, found, shared, layout))
         jobs.append(job)

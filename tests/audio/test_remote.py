@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.disk import largest_file
 
 from audiotool import extras
 from audiotool.audio import remote
@@ -116,19 +115,6 @@ def test_a_store_of_files_has_complete_ones_alone(store: str, tmp_path: Path) ->
             remote.send(tmp_path / "new.wav", f"{url}/{name}")
             assert memory.cat_file(f"{store}/{name}") == b"new one"
         assert not [path for path in memory.find(store) if path.endswith(".part")]
-
-
-def test_a_file_of_this_machine_is_replaced_when_it_is_complete(tmp_path: Path) -> None:
-    (tmp_path / "new.wav").write_bytes(bytes(1 << 16))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "a.wav").write_bytes(b"earlier")
-    for name in ("a.wav", "b.wav"):
-        url = f"file://{tmp_path}/out/{name}"
-        with largest_file(5000), pytest.raises(InputError, match=f"^cannot write {url}: the file is larger"):
-            remote.send(tmp_path / "new.wav", url)
-    assert [path.read_bytes() for path in (tmp_path / "out").iterdir()] == [b"earlier"]
-    remote.send(tmp_path / "new.wav", f"file://{tmp_path}/out/a.wav")
-    assert (tmp_path / "out" / "a.wav").read_bytes() == bytes(1 << 16)
 
 
 class Broken:

@@ -6,10 +6,12 @@ import os
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from kit.audio import write_speech
+from kit.disk import largest_file
 
 from audiotool import extras
 from audiotool.audio import remote
@@ -187,6 +189,64 @@ def test_a_web_address_takes_no_outputs(recordings: Path) -> None:
             make_plan(["in"], Layout(output=output))
     with pytest.raises(PlanError, match="a web address takes no outputs"):
         make_plan(["in"], Layout(output="out", residual="https://host/rest"))
+
+
+@pytest.mark.parametrize("written", ["file://{}", "local://{}", "file://{}/.", "file://in/../{}/"])
+def test_originals_and_references_are_kept_however_they_are_written(recordings: Path, written: str) -> None:
+    """A folder is one place as a path, and as a URL of this machine."""
+    start = os.curdir if "../" in written else os.getcwd()
+    url = written.format(os.path.normpath(os.path.join(start, "in")))
+    for inputs, output in ((url, "in"), ("in", url), (url, url)):
+        with pytest.raises(PlanError, match="would replace its own input"):
+            make_plan([inputs], Layout(output=output, existing="overwrite"))
+    with pytest.raises(PlanError, match="would replace its own input"):
+        make_plan(["in"], Layout(output="out", residual=url, existing="overwrite"))
+    entry = Entry(f"{url.rstrip('/')}/a.wav", "in/a.wav")
+    with pytest.raises(PlanError, match="would replace its own input"):
+        make_plan([], Layout(listed=[entry], existing="overwrite"))
+    write_speech(Path("noisy/a.wav"), 0.5)
+    with pytest.raises(PlanError, match="would replace its own input"):
+        make_plan(["noisy"], Layout(output=url, reference="in", existing="overwrite"))
+
+
+def test_protocols_of_one_store_are_one_place(store: str) -> None:
+    for one, other in (("s3", "s3a"), ("gs", "gcs"), ("az", "abfss")):
+        entry = Entry(f"{one}://bucket/in/a.wav", f"{other}://bucket/in/a.wav")
+        with pytest.raises(PlanError, match="would replace its own input"):
+            make_plan([], Layout(listed=[entry], existing="overwrite"))
+    for other in ("sftp://host/in/./a.wav", "ssh://host//in/x/../a.wav"):
+        with pytest.raises(PlanError, match="would replace its own input"):
+            make_plan([], Layout(listed=[Entry("sftp://host/in/a.wav", other)], existing="overwrite"))
+    listed = [
+        Entry("s3://bucket/a.wav", "s3://bucket/A.wav"),
+        Entry("s3://bucket/b//a.wav", "gs://bucket/a.wav"),
+    ]
+    assert len(make_plan([], Layout(listed=listed, existing="overwrite")).jobs) == 2
+
+
+def test_an_input_with_its_reference_in_two_spellings_is_one_job(recordings: Path) -> None:
+    entries = [Entry("in/a.wav", "out.wav", reference) for reference in ("in/a.wav", "./in/../in/a.wav")]
+    assert len(make_plan([], Layout(listed=entries)).jobs) == 1
+
+
+def test_a_url_of_this_machine_is_as_a_path(recordings: Path) -> None:
+    """So it is done again where it changed, and written completely or not at all."""
+    earlier = write_speech(Path("out/a.wav"), 0.1).read_bytes()
+    here = f"file://{Path.cwd()}"
+    layout = Layout(output=f"{here}/out/a.wav", existing="overwrite")
+    plan = make_plan([f"{here}/in/a.wav"], layout)
+    assert (
+        plan.jobs
+        == make_plan([f"{Path.cwd()}/in/a.wav"], replace(layout, output=f"{Path.cwd()}/out/a.wav")).jobs
+    )
+    with largest_file(5000):
+        [failed] = run(plan, WORK)
+    assert failed.error is not None
+    assert "out/a.wav: the file is larger" in failed.error
+    assert [path.read_bytes() for path in Path("out").iterdir()] == [earlier]
+    [done] = run(plan, WORK)
+    assert done.status == "done"
+    assert Path("out/a.wav").read_bytes() == local_bytes(recordings)["a.wav"]
 
 
 class Growing(SilentWatcher):
