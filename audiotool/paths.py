@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias
 
 from audiotool.errors import InputError
@@ -73,6 +73,12 @@ def resolved(place: str | Path) -> str:
     protocol = ONE_STORE.get(protocol, protocol)
     rest = posixpath.normpath(rest) if protocol in FILE_STORES else rest.rstrip("/")
     return f"{protocol}://{rest}"
+
+
+def place_of_key(key: str) -> PurePosixPath:
+    """Return the path below a folder for an object's key, which is any text: it leads out of no folder."""
+    parts = posixpath.normpath(key).split("/")
+    return PurePosixPath(*[part for part in parts if part not in ("", os.pardir)])
 
 
 def local_path(place: object) -> str | Path:
@@ -248,7 +254,9 @@ def clash(paths: Sequence[str | Path]) -> tuple[str, str] | None:
 
 
 def is_below(path: str, folder: str) -> bool:
-    """Whether a resolved path is a resolved folder's, or lies below it, as `are_one` compares them."""
+    """Whether a resolved place is a resolved folder's, or lies below it, as `are_one` compares them."""
+    if is_url(folder) or is_url(path):
+        return f"{path}/".startswith(f"{folder}/")
     # Neither case nor normalisation changes the number of parts.
     return are_one(str(Path(*Path(path).parts[: len(Path(folder).parts)])), folder)
 

@@ -18,6 +18,7 @@ from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError
 from audiotool.extras import install, require
+from audiotool.paths import is_below, place_of_key, resolved
 from audiotool.text import without_credentials
 
 if TYPE_CHECKING:
@@ -35,11 +36,14 @@ def name_of(url: str) -> PurePosixPath:
     return PurePosixPath(without_credentials(url).rsplit("/", 1)[-1])
 
 
-def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
+def find(
+    url: str, endings: Collection[str], excluded: Collection[str] = ()
+) -> list[tuple[str, PurePosixPath]]:
     """Return the recordings at a URL, each with its path below the URL, in sorted order.
 
     Args:
         url: URL of a recording, or of a folder: all files below it with one of the endings, none hidden.
+        excluded: places whose recordings below that folder are left out, as `paths.resolved` returns them.
     Raises:
         InputError: the store cannot be reached, or has nothing there.
     """
@@ -50,16 +54,23 @@ def find(url: str, endings: Collection[str]) -> list[tuple[str, PurePosixPath]]:
         if not found and _is_web(url):
             # To fsspec a web server that cannot be reached, or refuses, has no files. This raises the reason.
             store.info(path)
-    folder = PurePosixPath(path)
-    below = [PurePosixPath(p).relative_to(folder) for p in found if PurePosixPath(p).is_relative_to(folder)]
-    shown = [place for place in below if not any(part.startswith(".") for part in place.parts)]
-    wanted = [place for place in shown if place.suffix.lower() in endings]
-    unread = [f"{url.rstrip('/')}/{place}" for place in shown if needs_media(str(place))]
+    folder = f"{path.rstrip('/')}/"
+    keys = [place.removeprefix(folder) for place in found if place.startswith(folder)]
+    # A key is text: as paths "a//b" and "a/b" would be one.
+    shown = {f"{url.rstrip('/')}/{key}": place_of_key(key) for key in keys if not _is_hidden(key)}
+    for place in excluded:
+        shown = {one: below for one, below in shown.items() if not is_below(resolved(one), place)}
+    wanted = [(one, below) for one, below in shown.items() if below.suffix.lower() in endings]
+    unread = [one for one, below in shown.items() if needs_media(str(below))]
     if not wanted:
         raise InputError(f"no recordings in {url}{MEDIA_CLAUSE if unread else ''}")
     if unread:
         warn_of_media(unread)
-    return [(f"{url.rstrip('/')}/{place}", place) for place in wanted]
+    return wanted
+
+
+def _is_hidden(key: str) -> bool:
+    return any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
 
 
 def exists(url: str) -> bool:

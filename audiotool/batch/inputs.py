@@ -9,12 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from audiotool.audio import PIPE
+from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, has_pyav, is_bare_name, needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
-from audiotool.paths import MISSING, Folders, absence, are_one, is_below, like_named
+from audiotool.paths import MISSING, Folders, absence, are_one, is_below, is_url, like_named, resolved
 from audiotool.text import listed
 
 log = logging.getLogger(__name__)
@@ -27,32 +27,33 @@ class Found(NamedTuple):
     """An input file.
 
     Args:
-        path: the file.
+        path: the file; a URL is text, because the key of an object is no path.
         relative: its path below the folder in which it was found; its name where the user named it.
         given: True when the user named it, False when it was found in a folder or by a pattern.
     """
 
-    path: Path
+    path: str | Path
     relative: PurePath
     given: bool = False
 
 
 def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
-    """Expand files, folders and patterns, in sorted order and without repeats; name folders without any.
+    """Expand inputs to files, in sorted order and without repeats; name folders without any.
 
     Of a file and links to it in folders the file itself is an input, under its own name, and a warning names
     the links. Links that the user named are inputs.
 
     Args:
-        inputs: files, folders and patterns of the command line.
-        outputs: folders of outputs. Files below them that folders and patterns find are left out, so that a
-            second run does not take outputs for inputs.
+        inputs: files, folders, patterns and URLs of the command line.
+        outputs: folders of outputs, or their URLs. Files below them that folders and patterns find are left
+            out, so that a second run does not take outputs for inputs.
         kind: the kind of the inputs.
     Raises:
         PlanError: an input does not exist, no file has an ending of the kind, or the only input cannot be
             looked at.
+        InputError: a store cannot be reached, or has nothing there.
     """
-    places = [os.path.realpath(place) for place in outputs]
+    places = list(map(resolved, outputs))
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
@@ -63,9 +64,15 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     empty = [text for text, of_text in expanded.items() if not of_text]
     if empty:
         log.warning("no %s in %s%s", kind.noun, listed(empty), _hint(empty, places))
-    if len(found) == 1 and (reason := absence(found[0].path)) is not None:
-        raise PlanError(f"{found[0].path}: {reason}")
+    only = found[0].path
+    if len(found) == 1 and not is_url(only) and (reason := absence(only)) is not None:
+        raise PlanError(f"{only}: {reason}")
     return _without_repeats(found)
+
+
+def spelling(place: str | Path) -> str:
+    """Return what all spellings of a place share, but for links, which are places of their own."""
+    return resolved(place) if is_url(place) else os.path.abspath(place)
 
 
 def _without_repeats(found: Sequence[Found]) -> list[Found]:
@@ -77,11 +84,11 @@ def _without_repeats(found: Sequence[Found]) -> list[Found]:
     for real, f in zip(reals, found, strict=True):
         if real not in unique or (os.path.islink(unique[real].path) and not os.path.islink(f.path)):
             unique[real] = f
-    named = {os.path.abspath(f.path) for f in found if f.given}
+    named = {spelling(f.path) for f in found if f.given}
     kept: dict[str, Found] = {}
     links: list[str] = []
     for real, f in zip(reals, found, strict=True):
-        place, own = os.path.abspath(f.path), unique[real]
+        place, own = spelling(f.path), unique[real]
         is_other_link = own is not f and place not in kept and os.path.islink(f.path)
         if own is f or (is_other_link and f.given):
             kept[place] = f
@@ -94,6 +101,9 @@ def _without_repeats(found: Sequence[Found]) -> list[Found]:
 
 def _expand(text: str, places: Sequence[str], reads: Sequence[str]) -> list[Found] | None:
     """Expand one input; return None when it does not exist."""
+    if is_url(text):
+        below = remote.find(text, reads, _others(places, text))
+        return [Found(url, relative, given=url == text) for url, relative in below]
     path = like_named(Path(text))
     if str(path) == PIPE:
         # "./-" names a file, and "-" standard input.
@@ -115,10 +125,10 @@ def _hint(inputs: Sequence[str], places: Sequence[str]) -> str:
     return ""
 
 
-def _others(places: Sequence[str], folder: Path) -> list[str]:
+def _others(places: Sequence[str], folder: str | Path) -> list[str]:
     """Return the places that do not contain the folder, because the user means inputs in a place that
     does."""
-    real = os.path.realpath(folder)
+    real = resolved(folder)
     return [place for place in places if not is_below(real, place)]
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.csv_documents import decoded, separator_of
 from audiotool.errors import PlanError
-from audiotool.paths import is_url
+from audiotool.paths import is_url, place_of_key
 from audiotool.text import without_credentials
 
 COLUMNS = ("input", "output", "reference")
@@ -26,15 +25,13 @@ class Entry:
         input: the recording; "" where a list of what is scored does not name it.
         output: path of the output; None where the command's options give it.
         reference: path of the clean version; None where the command's options give it.
-        relative: path of the output below the folder of outputs; None derives it from the input's path.
-        source, line: name of the list, and number of the line from 1 on; 0 for what no list holds. They do
-            not count where entries are compared.
+        source, line: name of the list, and number of the line from 1 on. They do not count where entries are
+            compared.
     """
 
     input: str
     output: str | None = None
     reference: str | None = None
-    relative: PurePath | None = None
     source: str = field(default="", compare=False)
     line: int = field(default=0, compare=False)
 
@@ -135,7 +132,6 @@ def place_below(path: str) -> PurePosixPath:
     """
     if is_url(path):
         # What separates folders on this system is a letter of a key.
-        parts = posixpath.normpath(without_credentials(path).split("://", 1)[-1]).split("/")
-    else:
-        parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
+        return place_of_key(without_credentials(path).split("://", 1)[-1])
+    parts = os.path.normpath(os.path.splitdrive(path)[1]).split(os.sep)
     return PurePosixPath(*[part for part in parts if part not in ("", os.pardir)])

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from audiotool.audio import PIPE, STANDARD_INPUT, remote
@@ -19,7 +19,7 @@ from audiotool.audio.formats import is_output_name
 from audiotool.audio.target import Target
 from audiotool.batch.checks import apart, with_obstacles
 from audiotool.batch.existing import is_done, part_kept, there
-from audiotool.batch.inputs import Found, find_inputs
+from audiotool.batch.inputs import Found, find_inputs, spelling
 from audiotool.batch.job import Existing, Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
@@ -83,8 +83,8 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     """Plan a run.
 
     Args:
-        inputs: files, folders (with all folders below them), glob patterns, or "-" alone; empty where a list
-            names all inputs.
+        inputs: files, folders (with all folders below them), glob patterns, URLs, or "-" alone; empty where a
+            list names all inputs.
     Raises:
         PlanError: inputs are missing, outputs clash with one another or with inputs, outputs exist already,
             or none can be written.
@@ -124,17 +124,9 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
 def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     """Return the jobs of the command line's inputs, then those of the list."""
     places = [p for p in (layout.output, layout.residual) if p is not None and p != PIPE]
-    urls = [text for text in inputs if is_url(text)]
-    listed_some = bool(layout.listed)
-    if urls:
-        inputs = [text for text in inputs if text not in urls]
-        layout = replace(layout, listed=[*_remote(urls, layout.inputs), *layout.listed])
-        # A file found below a URL counts as one of several, like one found in a folder.
-        listed_some |= any(entry.input not in urls for entry in layout.listed)
     found = find_inputs(inputs, places, layout.inputs) if inputs else []
     # A command line is valid whatever its folders hold: inputs count as they were given, in any spelling.
-    given = len(set(map(os.path.abspath, inputs))) + len(layout.listed)
-    several = listed_some or given > 1 or any(not f.given for f in found)
+    several = bool(layout.listed) or len(set(map(spelling, inputs))) > 1 or any(not f.given for f in found)
     if layout.output == PIPE:
         if several:
             raise PlanError("standard output takes one recording: name one file, or give -o FOLDER")
@@ -149,24 +141,13 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
     return jobs
 
 
-def _remote(urls: Sequence[str], kind: Inputs) -> list[Entry]:
-    """Expand URLs to entries of a list, without repeats."""
-    from audiotool.batch.listing import Entry
-
-    places: dict[str, PurePath] = {}
-    for url in urls:
-        for found, place in remote.find(url, kind.endings):
-            places.setdefault(found, place)
-    return [Entry(url, relative=place) for url, place in places.items()]
-
-
 def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     targets = {f: _target(f, layout, several) for f in found}
     found = _without_outputs(found, targets)
     counts = Counter(f.relative for f in found)
     jobs = [
         Job(
-            str(f.relative if counts[f.relative] == 1 else f.path),
+            _name(f, is_alone=counts[f.relative] == 1),
             f.path,
             targets[f],
             companions=layout.inputs.companions(storable(f.relative)),
@@ -181,6 +162,13 @@ def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:
     return [_referenced(job, layout, partial(references.of, f)) for job, f in zip(jobs, found, strict=True)]
 
 
+def _name(found: Found, is_alone: bool) -> str:
+    """Return the name of an input's job: its path below the folder of inputs where that `is_alone`."""
+    if is_url(found.path):
+        return without_credentials(str(found.path))
+    return str(found.relative if is_alone else found.path)
+
+
 def _without_outputs(found: list[Found], targets: Mapping[Found, Target]) -> list[Found]:
     """Leave out what is the output of another input, because a second run would take it for an input.
 
@@ -188,7 +176,7 @@ def _without_outputs(found: list[Found], targets: Mapping[Found, Target]) -> lis
     replaced, so that `apart` refuses it.
     """
     folders = Folders()
-    own = {f: [folders.real(path) for path in target.paths] for f, target in targets.items()}
+    own = {f: [folders.real(p) for p in target.places if p != PIPE] for f, target in targets.items()}
     makers = {real: f for f, reals in own.items() for real in reals}
     alike = {folded(real): real for real in makers}
     kept: list[Found] = []
@@ -216,20 +204,14 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
     scored = shared is not None or any(entry.reference for entry in layout.listed)
     for entry in layout.listed:
         source = without_file_protocol(entry.input)
-        found = Found(Path(source), entry.relative or place_below(source), given=True)
+        found = Found(source if is_url(source) else Path(source), place_below(source), given=True)
         own = layout
         if entry.output is not None:
             own = replace(layout, output=without_file_protocol(entry.output))
-        if own.output is None and is_url(source):
-            # The output goes beside the input, into the same object store.
-            own = replace(own, output=source.rpartition("/")[0])
-            found = found._replace(relative=remote.name_of(source))
         obstacle = ""
         try:
             target = _target(found, own, several and entry.output is None)
         except PlanError as error:
-            if not entry.line:
-                raise
             target, obstacle = Target(()), f"{entry.place}: {error}"
         target = target._replace(stems=tuple(map(str, target.stems)))
         companions = layout.inputs.companions(storable(found.relative))
@@ -320,7 +302,9 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
         f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(Path(name), layout.format)}"
     )
     if place is None:
-        return found.path.with_name(renamed.name)
+        if is_url(found.path):
+            return f"{str(found.path).rpartition('/')[0]}/{renamed.name}"
+        return Path(found.path).with_name(renamed.name)
     if is_url(place):
         name_there = remote.name_of(place)
         if several or not name_there.name or not is_output_name(Path(name_there)):

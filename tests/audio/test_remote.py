@@ -117,6 +117,30 @@ def test_a_store_of_files_has_complete_ones_alone(store: str, tmp_path: Path) ->
         assert not [path for path in memory.find(store) if path.endswith(".part")]
 
 
+def test_keys_are_text(store: str) -> None:
+    """As paths these would be two; below a folder of this machine they are paths again."""
+    keys = {
+        "t.wav": "t.wav",
+        "/t.wav": "t.wav",
+        "./t.wav": "t.wav",
+        "x/../t.wav": "t.wav",
+        "../u.wav": "u.wav",
+    }
+    memory = fsspec.filesystem("memory")
+    for key in keys:
+        memory.store[f"/{store.removeprefix('memory://')}/keys/{key}"] = memory.store[
+            f"/{store.removeprefix('memory://')}/a.wav"
+        ]
+    found = remote.find(f"{store}/keys", (".wav",))
+    assert {url: str(place) for url, place in found} == {f"{store}/keys/{k}": p for k, p in keys.items()}
+    memory.store.pop(f"/{store.removeprefix('memory://')}/keys/t.wav")
+
+
+def test_recordings_of_excluded_folders_are_no_inputs(store: str) -> None:
+    found = remote.find(store, (".wav", ".flac"), [f"{store}/sub", f"{store}/a", "/sub"])
+    assert [url for url, _ in found] == [f"{store}/a.wav"]
+
+
 class Broken:
     """A store that can be named and not reached."""
 

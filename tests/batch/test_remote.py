@@ -249,6 +249,36 @@ def test_a_url_of_this_machine_is_as_a_path(recordings: Path) -> None:
     assert Path("out/a.wav").read_bytes() == local_bytes(recordings)["a.wav"]
 
 
+@pytest.mark.parametrize("kind", ["store", "file"])
+@pytest.mark.parametrize("output", [None, "in/cleaned", "in"])
+def test_outputs_below_or_beside_their_inputs_are_no_inputs(
+    store: str, kind: str, output: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    base = store if kind == "store" else f"file://{Path.cwd()}"
+    suffix = "_x" if output == "in" else ""
+    place = None if output is None else f"{base}/{output}"
+    layout = Layout(output=place, suffix=suffix, existing="skip", outputs=Outputs("denoised"))
+    assert len(outputs(list(run(make_plan([f"{base}/in"], layout), WORK)))) == 2
+    again = make_plan([f"{base}/in"], layout)
+    assert (len(again.jobs), len(again.skipped)) == (0, 2)
+    assert ("left out, as outputs of other inputs" in caplog.text) == (output != "in/cleaned")
+
+
+def test_keys_whose_outputs_have_one_name_are_named(recordings: Path, store: str) -> None:
+    memory = fsspec.filesystem("memory")
+    root = f"/{store.removeprefix('memory://')}/in"
+    memory.store[f"{root}//a.wav"] = memory.store[f"{root}/a.wav"]
+    with pytest.raises(PlanError, match=rf"outputs of one name: {store}/in//a.wav and {store}/in/a.wav"):
+        make_plan([f"{store}/in"], Layout(output="out"))
+    [done] = run(make_plan([f"{store}/in//a.wav"], Layout(output="out/")), WORK)
+    assert outputs([done]) == ["out/a.wav"]
+    memory.store.pop(f"{root}/a.wav")
+    done, _ = run(make_plan([f"{store}/in"], Layout(outputs=Outputs("denoised"))), WORK)
+    assert outputs([done]) == [f"{store}/in//a_denoised.wav"]
+    memory.store.pop(f"{root}//a.wav")
+    memory.store.pop(f"{root}//a_denoised.wav")
+
+
 class Growing(SilentWatcher):
     """A watcher in whose run a recording changes when its first samples have been processed."""
 
