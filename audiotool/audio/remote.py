@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from audiotool.atomic import part_name
 from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
-from audiotool.errors import InputError
+from audiotool.errors import InputError, PlanError
 from audiotool.extras import install, require
 from audiotool.paths import is_below, place_of_key, resolved
 from audiotool.text import without_credentials
@@ -47,6 +47,7 @@ def find(
     Raises:
         InputError: the store cannot be reached, or has nothing there.
     """
+    check_input(url)
     with _opened(url) as (store, path):
         if store.isfile(path):
             return [(url, name_of(url))]
@@ -71,6 +72,16 @@ def find(
 
 def _is_hidden(key: str) -> bool:
     return any(part.startswith(".") and part not in (".", "..") for part in key.split("/"))
+
+
+def check_input(place: str) -> None:
+    """Check the place of an input, as far as its text tells.
+
+    Raises:
+        PlanError: it is a folder of a web server.
+    """
+    if _is_web(place) and re.fullmatch("[^/]+//[^/]*(/|/.*/)?", without_credentials(place)):
+        raise PlanError(f"{place}: folders of the web are not read; name a recording")
 
 
 def exists(url: str) -> bool:

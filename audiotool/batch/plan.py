@@ -210,6 +210,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
             own = replace(layout, output=without_file_protocol(entry.output))
         obstacle = ""
         try:
+            remote.check_input(source)
             target = _target(found, own, several and entry.output is None)
         except PlanError as error:
             target, obstacle = Target(()), f"{entry.place}: {error}"
@@ -297,6 +298,8 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
 def _output(found: Found, layout: Layout, place: str | None, several: bool, stem: str | None) -> str | Path:
     """Return the path or URL of one output; `stem` None is the residual."""
     name = found.relative
+    if not name.name:
+        raise PlanError(f"{found.path} names no file")
     label = f".{stem}" if stem is not None and len(layout.outputs.stems) > 1 else ""
     renamed = name.with_name(
         f"{name.stem}{layout.suffix}{label}{layout.outputs.ending(Path(name), layout.format)}"

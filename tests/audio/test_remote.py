@@ -12,7 +12,7 @@ import pytest
 
 from audiotool import extras
 from audiotool.audio import remote
-from audiotool.errors import InputError
+from audiotool.errors import InputError, PlanError
 from audiotool.paths import is_url
 
 fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
@@ -214,6 +214,15 @@ def test_web_servers_that_refuse_or_are_not_there_say_so() -> None:
         assert remote.obstacle(f"{host}/a.flac") == remote.obstacle("HTTPS://host/a.flac") is not None
     with pytest.raises(InputError, match=rf"^{host}/a\.flac: .*{server.server_port}"):
         remote.find(f"{host}/a.flac", (".flac",))
+
+
+@pytest.mark.parametrize("place", ["", "/", "/rec/", "/?list=all", "/rec/?a.wav"])
+def test_folders_of_the_web_are_refused(place: str) -> None:
+    with pytest.raises(
+        PlanError, match=r"^http://host:18992\S*: folders of the web are not read; name a rec"
+    ):
+        remote.find(f"http://host:18992{place}", (".wav",))
+    remote.check_input(f"http://host{place}/a.wav".replace("?", ""))
 
 
 def test_objects_that_cannot_be_opened_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:

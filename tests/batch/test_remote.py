@@ -191,6 +191,19 @@ def test_a_web_address_takes_no_outputs(recordings: Path) -> None:
         make_plan(["in"], Layout(output="out", residual="https://host/rest"))
 
 
+def test_a_folder_of_the_web_in_a_list_costs_only_itself(recordings: Path) -> None:
+    entries = [
+        Entry(place, line=n) for n, place in enumerate(("http://host/", "..", "/", "in/a.wav"), start=1)
+    ]
+    plan = make_plan([], Layout(output="out", listed=entries))
+    assert [job.obstacle for job in plan.jobs] == [
+        "",
+        ": line 1: http://host/: folders of the web are not read; name a recording",
+        ": line 2: .. names no file",
+        ": line 3: / names no file",
+    ]
+
+
 @pytest.mark.parametrize("written", ["file://{}", "local://{}", "file://{}/.", "file://in/../{}/"])
 def test_originals_and_references_are_kept_however_they_are_written(recordings: Path, written: str) -> None:
     """A folder is one place as a path, and as a URL of this machine."""
