@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import TypeAlias
 
-from audiotool.errors import InputError
+from audiotool.errors import InputError, PlanError
 from audiotool.text import composed
 
 MISSING = "no such file or folder"
@@ -79,6 +79,20 @@ def place_of_key(key: str) -> PurePosixPath:
     """Return the path below a folder for an object's key, which is any text: it leads out of no folder."""
     parts = posixpath.normpath(key).split("/")
     return PurePosixPath(*[part for part in parts if part not in ("", os.pardir)])
+
+
+def refuse_url(place: object, what: str) -> None:
+    """Check that a place is no URL, of which a `Path` would make the path of another file.
+
+    Args:
+        what: what takes no URL, for the message ("--report takes a path").
+    Raises:
+        PlanError: it is one.
+    """
+    if isinstance(place, str) and is_url(place):
+        path = without_file_protocol(place)
+        hint = "only the inputs and outputs of a batch may be in a store" if path == place else f"give {path}"
+        raise PlanError(f"{what}, and {place} is a URL: {hint}")
 
 
 def local_path(place: object) -> str | Path:

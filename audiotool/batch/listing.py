@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from audiotool.audio import PIPE, STANDARD_INPUT
 from audiotool.csv_documents import decoded, separator_of
 from audiotool.errors import PlanError
-from audiotool.paths import is_url, place_of_key
+from audiotool.paths import is_url, place_of_key, refuse_url
 from audiotool.text import without_credentials
 
 COLUMNS = ("input", "output", "reference")
@@ -57,6 +57,7 @@ def read_list(source: str, required: str = "input") -> list[Entry]:
     Raises:
         PlanError: the list cannot be read, is empty, or has a line that is no entry.
     """
+    refuse_url(source, "--list takes a path")
     name = STANDARD_INPUT if source == PIPE else source
     text = _read(source, name)
     separator = separator_of(text.split("\n", 1)[0], COLUMNS)

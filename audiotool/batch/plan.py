@@ -24,7 +24,16 @@ from audiotool.batch.job import Existing, Job
 from audiotool.batch.references import References
 from audiotool.errors import PlanError, as_plan_error
 from audiotool.files.kinds import Inputs, Outputs
-from audiotool.paths import Folders, are_one, folded, is_fifo, is_url, storable, without_file_protocol
+from audiotool.paths import (
+    Folders,
+    are_one,
+    folded,
+    is_fifo,
+    is_url,
+    refuse_url,
+    storable,
+    without_file_protocol,
+)
 from audiotool.text import listed, without_credentials
 
 if TYPE_CHECKING:
@@ -234,6 +243,7 @@ def _listed_reference(
     if is_fifo(found.path):
         raise PlanError("a pipe cannot be scored: it is gone when it has been read; name a file")
     if entry.reference is not None:
+        refuse_url(entry.reference, "a reference has a path")
         return _references(Path(entry.reference), layout, several=False).of(found)
     if shared is None:
         raise PlanError(f"{found.path} has no reference in its list")

@@ -33,6 +33,7 @@ from typer.core import TyperGroup
 import audiotool.cli
 from audiotool import signals, stdio
 from audiotool.cli import screen, tasks
+from audiotool.cli.local_paths import refuse_urls
 from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
@@ -89,6 +90,7 @@ class Subcommands(TyperGroup):
         command.name = cmd_name
         _reserve_output(command)
         unify_metavars(command)
+        refuse_urls(command)
         flow(command)
         return command
 

@@ -27,7 +27,7 @@ from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
-from audiotool.paths import clash
+from audiotool.paths import clash, refuse_url
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
@@ -357,6 +357,8 @@ def _listed_pairs(listed: str) -> list[FilePair]:
             raise PlanError(
                 f"{entry.place}: a list to score is a CSV whose first line names the column output"
             )
+        for place in (entry.input, entry.output, entry.reference):
+            refuse_url(place, f"{entry.place}: a file to score has a path")
         reference = Path(entry.reference) if entry.reference else None
         noisy = Path(entry.input) if entry.input else None
         pairs.append(FilePair(entry.output, reference, Path(entry.output), noisy))

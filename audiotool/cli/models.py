@@ -17,6 +17,7 @@ from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import say, write
 from audiotool.errors import AudiotoolError, CheckpointError, PlanError, as_plan_error
 from audiotool.extras import require
+from audiotool.paths import refuse_url
 from audiotool.tasks import completion
 from audiotool.text import encodable, one_line, printable
 
@@ -176,6 +177,7 @@ def import_official(
     from audiotool.importers.base import import_checkpoint, recognise_file, released_file
     from audiotool.yaml_documents import parse_settings
 
+    refuse_url(official, "a checkpoint to import has a path or a name")
     path = Path(official)
     if model is None:
         if path.is_file():

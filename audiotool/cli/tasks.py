@@ -235,7 +235,7 @@ def _layout(task: Task, checkpoint: str | None) -> Layout:
         output=options.output,
         suffix=options.suffix,
         residual=options.residual_place,
-        reference=options.reference,
+        reference=None if options.reference is None else str(options.reference),
         format=options.format,
         subtype=options.subtype,
         bitrate=options.bitrate,

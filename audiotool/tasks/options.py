@@ -200,7 +200,7 @@ class TaskOptions:
         ),
     ] = None
     reference: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             metavar="PATH",
             help="Clean file or folder: scores are reported.",

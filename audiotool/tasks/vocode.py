@@ -55,7 +55,7 @@ class VocodeOptions(TaskOptions):
         ),
     ] = None
     f0: Annotated[
-        str | None,
+        Path | None,
         typer.Option(
             "--f0",
             metavar="PATH",
@@ -117,7 +117,7 @@ class Vocode(InferenceTask):
     def _check_f0(self) -> None:
         if self.options.f0 is None:
             return
-        place, inputs = like_named(Path(self.options.f0)), self.options.inputs
+        place, inputs = like_named(self.options.f0), self.options.inputs
         if not place.exists():
             raise PlanError(f"no such F0: {place}")
         if place.is_file() and (len(inputs) > 1 or Path(inputs[0]).is_dir()):
@@ -136,7 +136,7 @@ class Vocode(InferenceTask):
         """Return the file of F0 for an input, from the input's path below its folder."""
         if self.options.f0 is None:
             return ()
-        place = like_named(Path(self.options.f0))
+        place = like_named(self.options.f0)
         return ((place / relative).with_suffix(".npy") if place.is_dir() else place,)
 
     def outputs(self, checkpoint: str | None) -> Outputs:
@@ -146,7 +146,8 @@ class Vocode(InferenceTask):
 
     def processor(self, checkpoint: str | None) -> FileProcessor:
         if not self.options.mel_only:
-            return Vocoding.from_options(self.name, self.options, checkpoint, f0=self.options.f0)
+            f0 = None if self.options.f0 is None else str(self.options.f0)
+            return Vocoding.from_options(self.name, self.options, checkpoint, f0=f0)
         from audiotool.files.features import MelAnalysis
 
         raw, preset = self.options.raw_samples(), self.options.preset
