@@ -333,7 +333,7 @@ class Recipe(Section):
     model: ModelSection
     init: InitSection = InitSection()
     freeze: list[str] = Field(default=[])
-    audio: AudioConfig
+    audio: AudioConfig = AudioConfig()
     data: DataConfig
     loss: Annotated[list[LossTerm], Field(min_length=1)]
     adversarial: AdversarialSection | None = None

@@ -12,7 +12,7 @@ from kit.plugin import install_plugin
 
 from audiotool import recipe
 from audiotool.configuration import build_config
-from audiotool.data.config import Section
+from audiotool.data.config import AudioConfig, Section
 from audiotool.discovery import Catalogue, constructor_options, is_subclass
 from audiotool.errors import RecipeError
 from audiotool.losses.base import LOSSES, Loss, make_loss
@@ -306,6 +306,11 @@ def test_a_loss_may_import_names_for_type_checkers_alone(
     assert make_loss("mine", {"sizes": [3], "gain": 2}).sizes == [3]
     with pytest.raises(RecipeError, match=r"mine: gain: found 'loud', should be a valid number"):
         make_loss("mine", {"gain": "loud"})
+
+
+def test_the_audio_section_may_be_missing() -> None:
+    values = {key: value for key, value in MINIMAL.items() if key != "audio"}
+    assert recipe.parse({"name": "mine"} | values, "mine").audio == AudioConfig()
 
 
 def test_missing_sections_are_named() -> None:
