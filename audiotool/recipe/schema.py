@@ -161,7 +161,8 @@ class CleanUNetSchedule(Section):
 
 
 class ExponentialSchedule(Section):
-    """The rate is multiplied by `factor` after every `every` steps (an epoch's, or 1)."""
+    """Linear warm-up from zero; from its end on the rate is multiplied by `factor` after every `every` steps
+    (an epoch's, or 1)."""
 
     name: Literal["exponential"]
     factor: Annotated[Number, Field(gt=0, le=1)]
@@ -170,7 +171,8 @@ class ExponentialSchedule(Section):
 
 
 class StepSchedule(Section):
-    """The rate is multiplied by `factor` at each of the given steps, or after every `every` steps."""
+    """Linear warm-up from zero. The rate is multiplied by `factor` at each of the given steps of the run, or
+    after every `every` steps from the end of the warm-up on."""
 
     name: Literal["step"]
     factor: Annotated[Number, Field(gt=0, le=1)] = 0.5

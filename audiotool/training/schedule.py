@@ -6,7 +6,6 @@ import math
 
 from audiotool.recipe.schema import (
     CleanUNetSchedule,
-    ConstantSchedule,
     CosineSchedule,
     ExponentialSchedule,
     Schedule,
@@ -24,19 +23,17 @@ def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
     """
     if isinstance(schedule, CleanUNetSchedule):
         return _cleanunet(schedule, step, schedule.cycle_steps or steps)
+    rise = min((step + 1) / max(schedule.warmup_steps, 1), 1.0)
     if isinstance(schedule, TrapezoidSchedule):
         # A fall longer than the run begins in the warm-up; the lower of both has no jump.
-        return min(_trapezoid_fall(schedule, step, steps), (step + 1) / max(schedule.warmup_steps, 1))
-    if step < schedule.warmup_steps:
-        return (step + 1) / schedule.warmup_steps
-    if isinstance(schedule, ConstantSchedule):
-        return 1.0
+        return min(_trapezoid_fall(schedule, step, steps), rise)
+    after = max(step - schedule.warmup_steps, 0)
     if isinstance(schedule, CosineSchedule):
-        done = min((step - schedule.warmup_steps) / max(steps - schedule.warmup_steps, 1), 1.0)
-        return schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done))
+        done = min(after / max(steps - schedule.warmup_steps, 1), 1.0)
+        return rise * (schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done)))
     if isinstance(schedule, ExponentialSchedule):
-        return schedule.factor ** (step // schedule.every)
-    return _stepped(schedule, step)
+        return rise * schedule.factor ** (after // schedule.every)
+    return rise * _stepped(schedule, step, after) if isinstance(schedule, StepSchedule) else rise
 
 
 def full_rate_problem(schedule: Schedule, steps: int, key: str = "schedule") -> str | None:
@@ -83,10 +80,11 @@ def _trapezoid_fall(schedule: TrapezoidSchedule, step: int, steps: int) -> float
     return schedule.final + (1 - schedule.final) * left
 
 
-def _stepped(schedule: StepSchedule, step: int) -> float:
+def _stepped(schedule: StepSchedule, step: int, after: int) -> float:
+    """Count the steps of `at` from the run's beginning, those of `every` from the end of the warm-up."""
     times = sum(step >= at for at in schedule.at)
     if schedule.every is not None:
-        times += step // schedule.every
+        times += after // schedule.every
     return schedule.factor**times
 
 

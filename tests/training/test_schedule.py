@@ -93,3 +93,14 @@ def test_exponential_step_constant() -> None:
     assert [rate_factor(halved, s, 1000) for s in (199, 200, 400)] == [1.0, 0.5, 0.25]
     constant = ConstantSchedule(name="constant", warmup_steps=4)
     assert [rate_factor(constant, s, 10) for s in (0, 3, 9)] == [0.25, 1.0, 1.0]
+
+
+def test_a_rate_falls_from_the_end_of_the_warm_up_on() -> None:
+    fading = ExponentialSchedule(name="exponential", factor=0.5, every=2, warmup_steps=4)
+    factors = [rate_factor(fading, s, 100) for s in range(10)]
+    assert factors == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+    halved = StepSchedule(name="step", every=2, warmup_steps=4)
+    assert [rate_factor(halved, s, 100) for s in range(10)] == factors
+    # Steps that are named are the run's; one in the warm-up lowers what is left of it, without a jump behind.
+    named = StepSchedule(name="step", at=[2, 6], warmup_steps=4)
+    assert [rate_factor(named, s, 100) for s in range(7)] == [0.25, 0.5, 0.375, 0.5, 0.5, 0.5, 0.25]
