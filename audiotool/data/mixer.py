@@ -59,6 +59,7 @@ class Mixer:
         avoid: Sequence[str] = (),
         group: str = "",
         speed: float | None = None,
+        formants: float | None = None,
         avoid_files: Sequence[str] = (),
     ) -> Track:
         """Draw speech (frames,) of one speaker: a part of a recording, or several recordings and pauses.
@@ -67,6 +68,7 @@ class Mixer:
             avoid: speakers that are not drawn.
             group: the speaker; "" draws one.
             speed: factor of speed and pitch; None draws it.
+            formants: factor of the frequencies of the voice's resonances; None draws it.
             avoid_files: recordings that are not drawn; the speaker must have others.
         """
         pool = self._pool(self.material.speech, "speech")
@@ -75,8 +77,10 @@ class Mixer:
         length = augment.source_frames(frames, speed)
         samples, files, bandwidth_hz = self._line_up(rng, pool, group, length, avoid_files)
         samples = augment.change_speed(samples, speed, frames)
-        samples = self._equalised(rng, self._another_tract(rng, samples))
-        return Track(samples, group, files, bandwidth_hz * speed)
+        formants = self.draw_formants(rng) if formants is None else formants
+        if formants != 1:
+            samples = augment.change_formants(samples, formants, self.sample_rate)
+        return Track(self._equalised(rng, samples), group, files, bandwidth_hz * speed)
 
     def _line_up(
         self,
@@ -104,11 +108,10 @@ class Mixer:
         a = self.augmentation
         return augment.draw_speed(rng, a.speed) if a and chance(rng, a.speed_probability) else 1.0
 
-    def _another_tract(self, rng: np.random.Generator, samples: Samples) -> Samples:
+    def draw_formants(self, rng: np.random.Generator) -> float:
+        """Draw the factor of a speaker's resonances; 1 outside training."""
         a = self.augmentation
-        if not a or not sometimes(rng, a.formant_probability):
-            return samples
-        return augment.change_formants(samples, rng.uniform(*a.formants), self.sample_rate)
+        return rng.uniform(*a.formants) if a and sometimes(rng, a.formant_probability) else 1.0
 
     def _equalised(self, rng: np.random.Generator, samples: Samples) -> Samples:
         a = self.augmentation

@@ -11,8 +11,9 @@ import pytest
 import torch
 from kit.tones import PITCHES, RATE, dataset, islands, plain
 
+from audiotool.data import augment
 from audiotool.data.array_rooms import Room, responses
-from audiotool.data.clips import FileClips
+from audiotool.data.clips import FileClips, Samples
 from audiotool.data.config import AudioConfig, DataConfig
 from audiotool.data.entry import Entry
 from audiotool.data.examples.enrolment import Enrolment
@@ -211,3 +212,26 @@ def test_an_array_hears_delays_between_microphones(corpus: Path) -> None:
         assert torch.dot(first, target) > 0.5 * first.norm() * target.norm()
     assert all(abs(lag) <= largest for lag in lags)
     assert len(set(lags)) > 2
+
+
+def test_target_and_enrolment_have_the_same_resonances(corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    factors: list[float] = []
+
+    def listed(waveform: Samples, factor: float, sample_rate: int) -> Samples:
+        factors.append(factor)
+        return waveform
+
+    monkeypatch.setattr(augment, "change_formants", listed)
+    augmentation = {"formant_probability": 1.0, "formants": [0.7, 1.4]}
+    mixed = dataset(
+        corpus,
+        "enrolment",
+        "train",
+        enrolment={"competitor_probability": 0},
+        augmentation=augmentation,
+        mixing=plain(),
+    )
+    for index in range(4):
+        mixed[index]
+    assert factors[::2] == factors[1::2]
+    assert len(set(factors)) == 4

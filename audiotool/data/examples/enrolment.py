@@ -42,14 +42,14 @@ class Enrolment(Example):
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         mixer, config, frames = self.mixer, self.data.enrolment, self.frames(rng)
-        # Both have the same speed, because speed changes the voice.
-        speed = mixer.draw_speech_speed(rng)
+        # Both have the same speed and resonances, because these change the voice.
+        voice = {"speed": mixer.draw_speech_speed(rng), "formants": mixer.draw_formants(rng)}
         speaker = self.speech.draw_group(rng, avoid=self.never)
         # One recording is kept for the enrolment, which may have any that the target has not.
         kept = str(self.speech.entries[self.speech.draw(rng, speaker)].path)
-        track = mixer.speech(rng, frames, group=speaker, speed=speed, avoid_files=[kept])
+        track = mixer.speech(rng, frames, group=speaker, avoid_files=[kept], **voice)
         length = round(config.seconds * self.audio.sample_rate)
-        enrolled = mixer.speech(rng, length, group=speaker, speed=speed, avoid_files=track.files)
+        enrolled = mixer.speech(rng, length, group=speaker, avoid_files=track.files, **voice)
         (sample,), _ = mixer.set_level(rng, enrolled.samples)
         reverberant, target, room = mixer.in_room(rng, track.samples)
         level = active_rms(reverberant, self.audio.sample_rate)
