@@ -55,7 +55,7 @@ class Mixer:
     def speech(
         self,
         rng: np.random.Generator,
-        frames: int,
+        frames: int | None,
         avoid: Sequence[str] = (),
         group: str = "",
         speed: float | None = None,
@@ -65,6 +65,7 @@ class Mixer:
         """Draw speech (frames,) of one speaker: a part of a recording, or several recordings and pauses.
 
         Args:
+            frames: None takes one whole recording.
             avoid: speakers that are not drawn.
             group: the speaker; "" draws one.
             speed: factor of speed and pitch; None draws it.
@@ -74,8 +75,9 @@ class Mixer:
         pool = self._pool(self.material.speech, "speech")
         group = group or pool.draw_group(rng, avoid)
         speed = self.draw_speech_speed(rng) if speed is None else speed
-        length = augment.source_frames(frames, speed)
+        length = None if frames is None else augment.source_frames(frames, speed)
         samples, files, bandwidth_hz = self._line_up(rng, pool, group, length, avoid_files)
+        frames = max(1, round(len(samples) / speed)) if frames is None else frames
         samples = augment.change_speed(samples, speed, frames)
         formants = self.draw_formants(rng) if formants is None else formants
         if formants != 1:
@@ -87,21 +89,23 @@ class Mixer:
         rng: np.random.Generator,
         pool: Pool,
         group: str,
-        frames: int,
+        frames: int | None,
         avoid_files: Sequence[str] = (),
     ) -> tuple[Samples, list[str], float]:
-        samples, files, position = np.zeros(frames, np.float32), [], 0
-        bandwidth_hz = math.inf
-        while position < frames:
-            index = pool.draw(rng, group, avoid_files)
-            length = int(pool.clips.lengths[index])
-            start = int(rng.integers(length - frames + 1)) if length > frames and not position else 0
-            piece = pool.clips.read(index, start, frames - position)
+        index = pool.draw(rng, group, avoid_files)
+        length = int(pool.clips.lengths[index])
+        samples = np.zeros(length if frames is None else frames, np.float32)
+        start = int(rng.integers(length - len(samples) + 1)) if length > len(samples) else 0
+        files, position, bandwidth_hz = [], 0, math.inf
+        while True:
+            piece = pool.clips.read(index, start, len(samples) - position)
             samples[position : position + len(piece)] = piece
             files.append(str(pool.entries[index].path))
             bandwidth_hz = min(bandwidth_hz, pool.entries[index].bandwidth_hz or math.inf)
             position += len(piece) + int(rng.uniform(0.1, 0.6) * self.sample_rate)
-        return samples, files, bandwidth_hz
+            if position >= len(samples):
+                return samples, files, bandwidth_hz
+            index, start = pool.draw(rng, group, avoid_files), 0
 
     def draw_speech_speed(self, rng: np.random.Generator) -> float:
         """Draw a speaker's factor of speed and pitch; 1 outside training."""

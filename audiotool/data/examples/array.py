@@ -28,20 +28,20 @@ class Array(Example):
             raise RecipeError("audio.channels is 1: an array has two microphones or more")
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        mixer, config, frames = self.mixer, self.data.array, self.frames(rng)
+        mixer, config = self.mixer, self.data.array
         rate, channels = self.audio.sample_rate, self.audio.channels
         room = Room.draw(rng, config.rt60_seconds)
         array = microphones(
             room.place(rng), channels, config.radius, config.geometry, rng.uniform(0, 2 * np.pi)
         )
-        track = mixer.speech(rng, frames)
+        track = mixer.speech(rng, self.segment)
         of_speech = responses(rng, room, room.place(rng), array, rate)
         early = early_taps(of_speech[0], mixer.mixing.early_ms, rate)
         filters = [*(r.taps for r in of_speech), early]
         *reverberant, target = convolve(track.samples, filters, of_speech[0].direct)
         speech = np.stack(reverberant)
         snr_db = rng.uniform(*mixer.mixing.snr_db)
-        noise, kinds, files = self._noise(rng, room, array, frames, track.group)
+        noise, kinds, files = self._noise(rng, room, array, len(track.samples), track.group)
         level, of_noise = active_rms(speech[0], rate), active_rms(noise[0], rate)
         gain = (level or 1.0) * amplitude(-snr_db) / (of_noise or 1.0)
         noisy = speech + noise * np.float32(gain)

@@ -62,20 +62,25 @@ class Example(ABC):
 
         Args:
             rng: generator of all random numbers.
-            index: index of the example; chooses the recording where whole recordings are used.
+            index: index of the example; chooses the pair of an evaluation.
         Returns:
             Arrays by name, and facts of them for listings.
         Raises:
             Unreadable: a recording cannot be read; the data set then draws another.
         """
 
+    @property
+    def segment(self) -> int | None:
+        """Length of an example in samples; None where each has that of a whole recording."""
+        seconds = self.audio.segment_seconds
+        return None if seconds is None else round(seconds * self.audio.sample_rate)
+
     def frames(self, rng: np.random.Generator) -> int:
-        """Return the length of an example in samples: the segment's, or that of a recording that is drawn."""
-        if self.audio.segment_seconds is not None:
-            return round(self.audio.segment_seconds * self.audio.sample_rate)
+        """Return the length of an example without speech: the segment's, or that of a recording."""
+        if self.segment is not None:
+            return self.segment
         pool = self.material.speech
-        if pool is None:
-            raise RecipeError("audio.segment_seconds is null, which needs data.speech to take lengths from")
+        assert pool is not None
         return int(pool.clips.lengths[pool.draw(rng, pool.draw_group(rng))])
 
     def draws_pair(self, rng: np.random.Generator) -> bool:
@@ -93,8 +98,7 @@ class Example(ABC):
         usable = pairs.usable
         chosen = usable[int(rng.integers(len(usable)))] if self.training else usable[index % len(usable)]
         length = int(pairs.inputs.lengths[chosen])
-        whole = self.audio.segment_seconds is None
-        frames = length if whole else self.frames(rng)
+        frames = length if self.segment is None else self.segment
         start = int(rng.integers(length - frames + 1)) if length > frames else 0
         noisy, targets = pairs.read(chosen, start, frames)
         entry = pairs.entries[chosen]
@@ -114,10 +118,10 @@ class Example(ABC):
         Of pairs that are all longer than an example, another part is drawn each time; with one that is not,
         each pair counts once.
         """
-        pairs, seconds = self.material.pairs, self.audio.segment_seconds
+        pairs = self.material.pairs
         if self.training or pairs is None or self.material.speech is not None:
             return None
-        frames = math.inf if seconds is None else round(seconds * self.audio.sample_rate)
+        frames = math.inf if self.segment is None else self.segment
         return None if (pairs.inputs.lengths[pairs.usable] > frames).all() else len(pairs.usable)
 
     def count(self) -> int:
@@ -125,9 +129,7 @@ class Example(ABC):
         pairs, speech = self.material.pairs, self.material.speech
         if speech is None:
             return len(pairs.usable) if pairs else 0
-        if self.audio.segment_seconds is None:
-            return len(speech)
-        return max(1, round(speech.frames / (self.audio.segment_seconds * self.audio.sample_rate)))
+        return len(speech) if self.segment is None else max(1, round(speech.frames / self.segment))
 
 
 EXAMPLES: Catalogue[Example] = Catalogue("audiotool.data.examples", Example, "kind of example", RecipeError)

@@ -41,15 +41,16 @@ class Enrolment(Example):
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        mixer, config, frames = self.mixer, self.data.enrolment, self.frames(rng)
+        mixer, config = self.mixer, self.data.enrolment
         # Both have the same speed and resonances, because these change the voice.
-        voice = {"speed": mixer.draw_speech_speed(rng), "formants": mixer.draw_formants(rng)}
+        speed, formants = mixer.draw_speech_speed(rng), mixer.draw_formants(rng)
         speaker = self.speech.draw_group(rng, avoid=self.never)
         # One recording is kept for the enrolment, which may have any that the target has not.
         kept = str(self.speech.entries[self.speech.draw(rng, speaker)].path)
-        track = mixer.speech(rng, frames, group=speaker, avoid_files=[kept], **voice)
+        track = mixer.speech(rng, self.segment, (), speaker, speed, formants, [kept])
+        frames = len(track.samples)
         length = round(config.seconds * self.audio.sample_rate)
-        enrolled = mixer.speech(rng, length, group=speaker, avoid_files=track.files, **voice)
+        enrolled = mixer.speech(rng, length, (), speaker, speed, formants, track.files)
         (sample,), _ = mixer.set_level(rng, enrolled.samples)
         reverberant, target, room = mixer.in_room(rng, track.samples)
         level = active_rms(reverberant, self.audio.sample_rate)

@@ -40,9 +40,11 @@ class Features(Example):
         self.hop_length = config.hop_length
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
-        frames = max(1, self.frames(rng) // self.hop_length)
-        track = self.mixer.speech(rng, frames * self.hop_length)
-        (speech,), level = self.mixer.set_level(rng, track.samples)
+        hop = self.hop_length
+        track = self.mixer.speech(rng, None if self.segment is None else max(1, self.segment // hop) * hop)
+        frames = max(1, len(track.samples) // hop)
+        samples = np.pad(track.samples, (0, max(0, hop - len(track.samples))))[: frames * hop]
+        (speech,), level = self.mixer.set_level(rng, samples)
         with torch.no_grad():
             mel = self.analysis(torch.from_numpy(speech)[None])[0, :, :frames].numpy()
         facts: Facts = {"speech": track.group, "speech_files": track.files}

@@ -18,7 +18,7 @@ class Mixture(Example):
     """ "input" (1, T) the sum; "target" (speakers, T), one row a speaker at its level in the sum.
 
     The speakers of a mixture are different people, those that the manifest names. With pairs (LibriMix),
-    their targets are the rows.
+    their targets are the rows. A mixture of whole recordings is as long as that of its first voice.
     """
 
     name = "mixture"
@@ -45,21 +45,24 @@ class Mixture(Example):
         return self._mixed(rng)
 
     def _mixed(self, rng: np.random.Generator) -> tuple[Tensors, Facts]:
-        frames, config = self.frames(rng), self.data.mixture
-        stems = np.zeros((config.speakers, frames), np.float32)
-        total = np.zeros(frames, np.float32)
+        config, frames = self.data.mixture, self.segment
+        stems: list[Samples] = []
+        heard: list[Samples] = []
         speakers: list[str] = []
         files: list[str] = []
-        for stem in stems[: self._speaking(rng)]:
+        for _ in range(self._speaking(rng)):
             track = self.mixer.speech(rng, frames, avoid=speakers)
+            frames = len(track.samples)
             speakers.append(track.group)
             files += track.files
             reverberant, target, _ = self.mixer.in_room(rng, self._partly(rng, track.samples))
             level = active_rms(reverberant, self.audio.sample_rate)
             difference_db = rng.uniform(-0.5, 0.5) * config.level_difference_db
             gain = np.float32(amplitude(difference_db) / level if level > 0 else 0)
-            stem[:] = target * gain
-            total += reverberant * gain
+            stems.append(target * gain)
+            heard.append(reverberant * gain)
+        total: Samples = np.sum(heard, axis=0)
+        stems += [np.zeros_like(total)] * (config.speakers - len(stems))
         facts: Facts = {"speech": "+".join(speakers), "speech_files": files}
         if chance(rng, config.noise_probability):
             noise, of_noise = self.mixer.add_noise(rng, total, avoid=speakers)

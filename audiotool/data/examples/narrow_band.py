@@ -49,7 +49,7 @@ class NarrowBand(Example):
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
         narrow = self.data.narrow_band
-        track = self.mixer.speech(rng, self.frames(rng))
+        track = self.mixer.speech(rng, self.segment)
         wide, _, room = self.mixer.in_room(rng, track.samples)
         noisy = wide
         facts: Facts = {"speech": track.group, "speech_files": track.files, "room": room}

@@ -41,14 +41,13 @@ class Noisy(Example):
 
     def _mixed(self, rng: np.random.Generator) -> tuple[Tensors, Facts]:
         mixer, mixing = self.mixer, self.mixer.mixing
-        frames = self.frames(rng)
         choice = rng.random()
         facts: Facts = {"speech": "", "speech_files": [], "room": ""}
         bandwidth_hz, alone = math.inf, False
         if choice < mixing.noise_only_probability:
-            speech = target = np.zeros(frames, np.float32)
+            speech = target = np.zeros(self.frames(rng), np.float32)
         else:
-            track = mixer.speech(rng, frames)
+            track = mixer.speech(rng, self.segment)
             samples, alone = mixer.islands(rng, track.samples)
             speech, target, room = mixer.in_room(rng, samples)
             facts = {"speech": track.group, "speech_files": track.files, "room": room}
@@ -56,7 +55,7 @@ class Noisy(Example):
         clean_from = mixing.noise_only_probability
         if alone or clean_from <= choice < clean_from + mixing.clean_only_probability:
             # Without noise the target is the input, reverberation included.
-            noise, target = np.zeros(frames, np.float32), speech
+            noise, target = np.zeros_like(speech), speech
         else:
             noise, of_noise = mixer.add_noise(rng, speech, avoid=[facts["speech"]])
             facts = facts | of_noise
