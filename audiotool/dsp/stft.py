@@ -219,8 +219,15 @@ def stft(
     window: str = "hann",
     center: bool = True,
 ) -> Tensor:
-    """Compute the complex spec (..., F, frames) of a waveform (..., T), as torch.stft, edges reflected."""
+    """Compute the complex spec (..., F, frames) of a waveform (..., T), as torch.stft, edges reflected.
+
+    A waveform too short to be reflected, or without `center` to fill a frame, is as one that is silent
+    afterwards.
+    """
     flat = waveform.reshape(-1, waveform.shape[-1])
+    missing = (n_fft // 2 + 1 if center else n_fft) - flat.shape[-1]
+    if missing > 0:
+        flat = F.pad(flat, (0, missing))
     taps = make_window(window, n_fft, win_length).to(flat)
     spec = torch.stft(flat, n_fft, hop_length, n_fft, taps, center=center, return_complex=True)
     return spec.reshape(*waveform.shape[:-1], *spec.shape[-2:])
