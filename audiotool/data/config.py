@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from operator import attrgetter
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -48,10 +48,17 @@ _Positive = Annotated[Number, Field(ge=1e-3, le=1e6)]
 _Factor = Annotated[Number, Field(ge=0.1, le=10)]
 _Reach = Annotated[Number, Field(ge=0, le=40)]
 _Few = Annotated[Integer, Field(ge=1, le=1000)]
-Range = Annotated[tuple[_Moderate, _Moderate], BeforeValidator(_pair), AfterValidator(_ascending)]
-PositiveRange = Annotated[tuple[_Positive, _Positive], BeforeValidator(_pair), AfterValidator(_ascending)]
-FactorRange = Annotated[tuple[_Factor, _Factor], BeforeValidator(_pair), AfterValidator(_ascending)]
-Count = Annotated[tuple[_Few, _Few], BeforeValidator(_pair), AfterValidator(_ascending)]
+_Depth = Annotated[Number, Field(ge=0, le=200)]
+_Level = Annotated[Number, Field(ge=-200, le=0)]
+_Hertz = Annotated[Number, Field(ge=20, le=1e6)]
+_Part = Annotated[Number, Field(ge=0.1, le=1)]
+_Decay = Annotated[Number, Field(ge=0.01, le=20)]
+_Value = TypeVar("_Value", bound=float)
+_Span = Annotated[tuple[_Value, _Value], BeforeValidator(_pair), AfterValidator(_ascending)]
+Range = _Span[_Moderate]
+PositiveRange = _Span[_Positive]
+FactorRange = _Span[_Factor]
+Count = _Span[_Few]
 
 Seconds = Annotated[Number, Field(ge=0.01, le=3600)]
 """Length of a recording."""
@@ -115,7 +122,7 @@ class MixingConfig(Section):
 
     snr_db: Range = Field((-5.0, 30.0), description="active speech level over active noise level, decibels")
     noises: Count = Field((1, 3), description="noises at once")
-    level_dbfs: Range = Field((-45.0, -10.0), description="active level of the noisy recording")
+    level_dbfs: _Span[_Level] = Field((-45.0, -10.0), description="active level of the noisy recording")
     reverberation_probability: Probability = Field(
         0.4, description="that speech is heard in a room; needs rir"
     )
@@ -141,7 +148,7 @@ class MixingConfig(Section):
         0.0, description="that a recording begins before anybody speaks, and most often quietly"
     )
     lead_in_seconds: PositiveRange = Field((0.5, 3.0), description="until somebody speaks")
-    lead_in_db: Range = Field(
+    lead_in_db: _Span[_Depth] = Field(
         (0.0, 60.0), description="how far the noise lies lower until then; one in three is digital silence"
     )
     island_probability: Probability = Field(
@@ -171,7 +178,7 @@ class EvaluationConfig(MixingConfig):
 
     snr_db: Range = _instead(MixingConfig, "snr_db", (0.0, 15.0))
     noises: Count = _instead(MixingConfig, "noises", (1, 1))
-    level_dbfs: Range = _instead(MixingConfig, "level_dbfs", (-30.0, -20.0))
+    level_dbfs: _Span[_Level] = _instead(MixingConfig, "level_dbfs", (-30.0, -20.0))
     reverberation_probability: Probability = _instead(MixingConfig, "reverberation_probability", 0.0)
     noise_only_probability: Probability = _instead(MixingConfig, "noise_only_probability", 0.0)
     clean_only_probability: Probability = _instead(MixingConfig, "clean_only_probability", 0.0)
@@ -205,10 +212,12 @@ class AugmentationConfig(Section):
         False,
         description="no noise above where a manifest's bandwidth_hz says that the speech ends",
     )
-    low_pass_hz: PositiveRange = Field((3000.0, 7500.0), description="upper edge of a band limit")
-    high_pass_hz: PositiveRange = Field((50.0, 300.0), description="lower edge of a band limit")
+    low_pass_hz: _Span[_Hertz] = Field((3000.0, 7500.0), description="upper edge of a band limit")
+    high_pass_hz: _Span[_Hertz] = Field((50.0, 300.0), description="lower edge of a band limit")
     clipping_probability: Probability = Field(0.03, description="that the noisy recording is overdriven")
-    clipping_db: Range = Field((3.0, 12.0), description="how far its peak would go over the clipping point")
+    clipping_db: _Span[_Depth] = Field(
+        (3.0, 12.0), description="how far its peak would go over the clipping point"
+    )
     codec_probability: Probability = Field(0.05, description="that it went through a coarse codec")
     packet_loss_probability: Probability = Field(0.02, description="that it has gaps")
     packet_loss_ms: PositiveRange = Field((10.0, 60.0), description="length of a gap; 1 to 3 gaps a second")
@@ -220,8 +229,8 @@ class NarrowBandConfig(Section):
     source_rate: Integer = Field(
         8000, ge=2000, description="Hz; half of it is the highest frequency of the input"
     )
-    roll_off: PositiveRange = Field((0.85, 1.0), description="edge of the random low-pass, as part of that")
-    bandwidth_hz: PositiveRange | None = Field(
+    roll_off: _Span[_Part] = Field((0.85, 1.0), description="edge of the random low-pass, as part of that")
+    bandwidth_hz: _Span[_Hertz] | None = Field(
         None,
         description="Hz; in place of half of source_rate each example draws its own, and the model is told",
     )
@@ -237,7 +246,9 @@ class MixtureConfig(Section):
     level_difference_db: Number = Field(
         5.0, ge=0, le=30, description="how far their levels differ, either way"
     )
-    overlap: Range = Field((0.6, 1.0), description="part of the segment in which each voice may speak")
+    overlap: _Span[Probability] = Field(
+        (0.6, 1.0), description="part of the segment in which each voice may speak"
+    )
     noise_probability: Probability = Field(0.0, description="that noise is added, at mixing.snr_db")
     single_probability: Probability = Field(
         0.0, description="that the first voice speaks alone; the targets of the others are zero"
@@ -261,7 +272,7 @@ class ArrayConfig(Section):
         0.05, gt=0, le=1, description="metres from the centre to each of audio.channels microphones"
     )
     geometry: Literal["circle", "line"] = Field("circle", description="how the microphones stand")
-    rt60_seconds: PositiveRange = Field((0.15, 0.7), description="reverberation time of the rooms")
+    rt60_seconds: _Span[_Decay] = Field((0.15, 0.7), description="reverberation time of the rooms")
 
 
 class DataConfig(Section):
@@ -298,7 +309,7 @@ class DataConfig(Section):
         description="which values of a manifest's split column serve training, validation and test",
     )
     speech_minimum_rate: Integer | None = Field(
-        None, description="Hz; speech recorded at less is left out; null: audio.sample_rate"
+        None, ge=0, description="Hz; speech recorded at less is left out; null: audio.sample_rate"
     )
     noise_minimum_rate: Integer = Field(0, ge=0, description="Hz; noise recorded at less is left out")
     balance: Number = Field(

@@ -185,6 +185,29 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             )
             for name in ("multi-scale-mel", "permutation-invariant")
         ),
+        *(
+            ({"data": {section: {key: value}}}, rf"data\.{section}\.{key}\.{place}: found {found}, .*{limit}")
+            for section, key, value, place, found, limit in [
+                ("mixture", "overlap", [60, 100], 0, 60, "less than or equal to 1"),
+                ("mixture", "overlap", [-5, 0], 0, -5, "greater than or equal to 0"),
+                ("mixing", "lead_in_db", [-60, 0], 0, -60, "greater than or equal to 0"),
+                ("mixing", "level_dbfs", [-10, 10], 1, 10, "less than or equal to 0"),
+                ("augmentation", "clipping_db", [-20, -10], 0, -20, "greater than or equal to 0"),
+                ("augmentation", "low_pass_hz", [0.001, 0.001], 0, "0.001", "greater than or equal to 20"),
+                ("narrow_band", "roll_off", [1, 5], 1, 5, "less than or equal to 1"),
+                ("narrow_band", "bandwidth_hz", [0.2, 4000], 0, "0.2", "greater than or equal to 20"),
+                ("array", "rt60_seconds", [0.2, 1e5], 1, "100000.0", "less than or equal to 20"),
+            ]
+        ),
+        *(
+            ({"data": {"augmentation": edges}}, rf"augmentation\.high_pass_hz: found {found}, .*{limit}")
+            for edges, found, limit in [
+                ({"high_pass_hz": [5000, 9000]}, 9000, r"the 3000 at which low_pass_hz .*\(8000\)"),
+                ({"high_pass_hz": [50, 8000], "low_pass_hz": [9000, 9000]}, 8000, r"half of .*\(8000\)"),
+                ({"high_pass_hz": [50, 300], "low_pass_hz": [300, 7000]}, 300, "the 300 at"),
+            ]
+        ),
+        ({"data": {"speech_minimum_rate": -5}}, r"data\.speech_minimum_rate: found -5, .*or equal to 0"),
         ({"data": {"speach": []}}, r"data\.speach: unknown key; did you mean 'speech'\?"),
     ],
 )
