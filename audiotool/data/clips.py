@@ -11,8 +11,9 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import IO, Protocol
@@ -71,17 +72,17 @@ class Clips(Protocol):
         ...
 
 
-def read_audio(path: Path, sample_rate: int, targets: Targets = ()) -> Samples:
-    """Read a whole file, mixed to mono as in `audio.mono` and resampled.
+def read_audio(path: Path, sample_rate: int, weigh: Callable[[Samples], Samples] | None = None) -> Samples:
+    """Read a whole file, mixed to mono and resampled.
 
     Args:
-        targets: see `pair_weights`.
+        weigh: gives the weights (channels,) that mix several channels (channels, time); None mixes as in
+            `audio.mono`.
     Raises:
         InputError: missing, not audio, empty, or holds values that are not finite.
     """
     samples, native = read(path)
-    weights = pair_weights(samples, targets) if targets and len(samples) > 1 else None
-    mono = _mono(samples, path, weights)
+    mono = _mono(samples, path, weigh(samples) if weigh and len(samples) > 1 else None)
     return mono if native == sample_rate else soxr.resample(mono, native, sample_rate).astype(np.float32)
 
 
@@ -285,7 +286,7 @@ class DecodedClips:
 def _decoded(path: Path, targets: Targets, sample_rate: int) -> Samples | str:
     """Return a file's samples, or why it cannot be used."""
     try:
-        return read_audio(path, sample_rate, targets)
+        return read_audio(path, sample_rate, partial(pair_weights, targets=targets) if targets else None)
     except InputError as error:
         return str(error)
 

@@ -128,20 +128,21 @@ class Material:
     pairs: Pairs | None
 
     @property
-    def clips(self) -> list[Clips]:
-        """All sets of recordings."""
+    def sources(self) -> list[Clips | Rooms]:
+        """All sets of files."""
         of_pools = [pool.clips for pool in (self.speech, self.noise) if pool]
-        return of_pools + ([self.pairs.inputs, *self.pairs.targets] if self.pairs else [])
+        of_pairs = [self.pairs.inputs, *self.pairs.targets] if self.pairs else []
+        return [*of_pools, *of_pairs, *([self.rooms] if self.rooms else [])]
 
     @property
     def paths(self) -> list[Path]:
-        """The paths of all recordings, each once."""
-        return list(dict.fromkeys(path for clips in self.clips for path in clips.paths))
+        """The paths of all files, each once."""
+        return list(dict.fromkeys(path for source in self.sources for path in source.paths))
 
     @property
     def unreadable(self) -> dict[str, str]:
         """The files that cannot be used, and why."""
-        return {path: reason for clips in self.clips for path, reason in clips.unreadable.items()}
+        return {path: reason for source in self.sources for path, reason in source.unreadable.items()}
 
 
 def open_material(
@@ -163,14 +164,9 @@ def open_material(
     minimum = {"speech": of_speech, "noise": data.noise_minimum_rate}
 
     def clips(paths: Sequence[Path], targets: Sequence[Targets] = ()) -> Clips:
-        found: Clips
         if data.decode_once:
-            found = DecodedClips(paths, audio.sample_rate, cache_folder(data), progress, targets)
-        else:
-            found = FileClips(paths, audio.sample_rate, targets)
-        for reason in found.unreadable.values():
-            log.warning("left out: %s", reason)
-        return found
+            return DecodedClips(paths, audio.sample_rate, cache_folder(data), progress, targets)
+        return FileClips(paths, audio.sample_rate, targets)
 
     def pool(kind: Kind) -> Pool | None:
         entries = select(data, kind, split, required=kind in needs, minimum_rate=minimum.get(kind, 0))
@@ -182,12 +178,15 @@ def open_material(
 
     mixing = data.mixing if split == "train" else data.evaluation
     rir = select(data, "rir", split, required=bool(data.rir) and mixing.reverberation_probability > 0)
-    return Material(
+    material = Material(
         speech=pool("speech"),
         noise=pool("noise"),
         rooms=Rooms([e.path for e in rir], audio.sample_rate) if rir else None,
         pairs=_open_pairs(data, audio, split, "pairs" in needs, clips),
     )
+    for reason in material.unreadable.values():
+        log.warning("left out: %s", reason)
+    return material
 
 
 def _open_pairs(

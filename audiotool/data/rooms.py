@@ -13,6 +13,7 @@ import scipy.fft
 import soxr
 from numpy.typing import NDArray
 
+from audiotool.audio.mono import first_alone
 from audiotool.data.clips import Samples, read_audio
 from audiotool.errors import InputError
 
@@ -33,23 +34,47 @@ class Response:
 class Rooms:
     """Every response of a set, in memory.
 
+    Attributes:
+        responses: those that can be used.
+        unreadable: path -> why a file, or one response of a pack, cannot be used.
+
     Args:
-        paths: audio files with one response each (its largest peak is the direct sound), or `.npz` packs with
-            `rir` (N, T), `length` (N,), `sample_rate` and `direct_sample`.
+        paths: audio files with one response each (of several channels the first that sounds; its largest peak
+            is the direct sound), or `.npz` packs with `rir` (N, T), `length` (N,), `sample_rate` and
+            `direct_sample`.
         sample_rate: Hz to which they are resampled.
     Raises:
-        InputError: a file cannot be read or is silent.
+        InputError: there are files, and no response of them can be used.
     """
 
     def __init__(self, paths: Sequence[Path], sample_rate: int) -> None:
+        self.paths = list(paths)
         self.sample_rate = sample_rate
         self.responses: list[Response] = []
+        self.unreadable: dict[str, str] = {}
         for path in paths:
-            if path.suffix == ".npz":
-                self.responses += _read_pack(path, sample_rate)
+            try:
+                self._add(path)
+            except InputError as error:
+                self.unreadable[str(path)] = str(error)
+        if self.paths and not self.responses:
+            reason = next(iter(self.unreadable.values()), "they hold none")
+            raise InputError(f"no room response of {len(self.paths)} files can be used: {reason}")
+
+    def _add(self, path: Path) -> None:
+        if path.suffix == ".npz":
+            found = _read_pack(path, self.sample_rate)
+        else:
+            # A mean of several microphones is the sound of no place in the room.
+            taps = read_audio(path, self.sample_rate, first_alone)
+            found = {"": (taps, int(np.argmax(np.abs(taps))))}
+        for place, (taps, direct) in found.items():
+            response = _normalised(taps, direct, f"{path.name}{place}")
+            if response is None:
+                of_file = f"{path}{place}"
+                self.unreadable[of_file] = f"{of_file}: silent where its direct sound should be"
             else:
-                taps = read_audio(path, sample_rate)
-                self.responses.append(_normalise(taps, int(np.argmax(np.abs(taps))), path.name))
+                self.responses.append(response)
 
     def draw(self, rng: np.random.Generator) -> Response:
         """Draw a response; all are equally likely."""
@@ -155,16 +180,16 @@ def read_pack(path: Path) -> Pack:
     return Pack(responses, lengths, rate, direct)
 
 
-def _read_pack(path: Path, sample_rate: int) -> list[Response]:
+def _read_pack(path: Path, sample_rate: int) -> dict[str, tuple[Samples, int]]:
+    """Return each response of a pack and the sample of its direct sound, by its place: "[0]"."""
     try:
         pack = read_pack(path)
-        found = []
+        found = {}
         for i, (taps, length) in enumerate(zip(pack.responses, pack.lengths, strict=True)):
             cut = taps[:length]
             if pack.sample_rate != sample_rate:
                 cut = soxr.resample(cut, pack.sample_rate, sample_rate)
-            direct = pack.direct * sample_rate // pack.sample_rate
-            found.append(_normalise(cut, direct, f"{path.name}[{i}]"))
+            found[f"[{i}]"] = cut, pack.direct * sample_rate // pack.sample_rate
         return found
     except InputError:
         raise
@@ -174,10 +199,12 @@ def _read_pack(path: Path, sample_rate: int) -> list[Response]:
         ) from error
 
 
-def _normalise(taps: Samples, direct: int, name: str) -> Response:
+def _normalised(taps: Samples, direct: int, name: str) -> Response | None:
+    """Return a response whose direct sound is 1; None where that is silent."""
     # Resampling may move the peak by a sample: the direct sound is the largest of the nearest.
     first = max(0, direct - 1)
-    direct = first + int(np.argmax(np.abs(taps[first : direct + 2])))
-    if not np.abs(taps[direct]) > 0:
-        raise InputError(f"the room response {name} is silent where its direct sound should be")
+    nearest = np.abs(taps[first : direct + 2])
+    if not nearest.any():
+        return None
+    direct = first + int(np.argmax(nearest))
     return Response(np.ascontiguousarray(taps / taps[direct], dtype=np.float32), direct, name)
