@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,9 +10,8 @@ import typer
 
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
-from audiotool.cli.screen import progress, say, write
+from audiotool.cli.screen import counting, say, write
 from audiotool.errors import PlanError
-from audiotool.progress import Progress
 from audiotool.tasks import completion
 from audiotool.text import one_line
 
@@ -105,7 +102,7 @@ def scan_(
     names = [] if stems is None else [name.strip() for name in stems.split(",")]
     _check_pairs(kind, targets, names)
     group = by_pattern(speaker_pattern) if speaker_pattern is not None else None
-    with _progress("scanning") as tick:
+    with counting("scanning") as tick:
         if targets is None:
             kept = (kind or Kind.speech).value
             found = scan(folder, kept, group, split.value, source, licence, progress=tick)
@@ -141,7 +138,7 @@ def prepare(
             param_hint="--part",
         )
     default = chosen.parts[0] if chosen.parts else ""
-    with _progress("reading") as tick:
+    with counting("reading") as tick:
         found = chosen().prepare(folder, part or default, tick)
     if not found.entries:
         from audiotool.errors import InputError
@@ -196,9 +193,9 @@ def mix(
     if seed is not None:
         data = data.model_copy(update={"seed": seed})
     model = MODELS.get(loaded.model.name).outline(loaded.model.config)
-    with _progress("decoding") as tick:
+    with counting("decoding") as tick:
         dataset = make_dataset(data, loaded.audio, TASKS.get(loaded.task).example, split.value, count, tick)
-    with _progress("mixing") as tick:
+    with counting("mixing") as tick:
         count = len(dataset)
         write_set(dataset, output, range(count), workers, lambda done: tick(done, count), model.stems)
     if as_json:
@@ -233,14 +230,6 @@ def _check_pairs(kind: Kind | None, targets: Path | None, stems: list[str]) -> N
         raise PlanError(f"--targets makes pairs: leave --kind {kind.value} out")
     if "" in stems or len(set(stems)) < len(stems):
         raise PlanError(f"--stems {','.join(stems)}: each stem has a name of its own")
-
-
-@contextmanager
-def _progress(verb: str) -> Iterator[Progress]:
-    """Show a bar on standard error if it is a terminal."""
-    with progress() as bar:
-        task = bar.add_task(verb, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print_summary(found: Scan, output: Path, as_document: str = "") -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.json_document import AsJson, write_document
+from audiotool.cli.screen import counting, table, write
 from audiotool.cli.screen import show as show_table
-from audiotool.cli.screen import table, write
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.tasks import completion
 from audiotool.text import one_line
@@ -80,7 +80,9 @@ def validate(
     settings: Overrides = None,
     data: Annotated[
         bool,
-        typer.Option("--data", help="Open its recordings too, in the training and the validation split."),
+        typer.Option(
+            "--data", help="Decode its recordings of training and validation too, as training would."
+        ),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -112,7 +114,7 @@ def validate(
 
 
 def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
-    """Open every recording that training and validation would; return a line for each split, and warnings.
+    """Open every recording as training and validation would; return a line for each split, and warnings.
 
     Raises:
         RecipeError, InputError: as `audiotool.data.dataset.make_dataset`.
@@ -121,11 +123,13 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
     from audiotool.data.material import split_warnings
     from audiotool.tasks.base import TASKS
 
-    data = recipe.data.located(folder).model_copy(update={"decode_once": False})
+    data = recipe.data.located(folder)
     lines = []
     splits: tuple[Split, ...] = ("train", "valid")
     for split in splits:
-        material = make_dataset(data, recipe.audio, TASKS.get(recipe.task).example, split).example.material
+        with counting("decoding") as tick:
+            opened = make_dataset(data, recipe.audio, TASKS.get(recipe.task).example, split, None, tick)
+        material = opened.example.material
         lines.append(f"{split}: {len(material.paths)} recordings, {len(material.unreadable)} unreadable")
         lines += [f"{path}: {reason}" for path, reason in material.unreadable.items()]
     return lines + split_warnings(data)

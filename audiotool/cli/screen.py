@@ -11,9 +11,12 @@ import codecs
 import io
 import logging
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 from audiotool import json_output, stdio
+from audiotool.progress import Progress
 from audiotool.text import in_ascii, one_line, printable
 
 if TYPE_CHECKING:
@@ -106,6 +109,14 @@ def progress(*columns: Any, **options: Any) -> Any:
     options = {"transient": True, "disable": not sys.stderr.isatty(), **options}
     # rich would print data of standard output above the bars.
     return Progress(*columns, console=console(to_stderr=True), redirect_stdout=False, **options)
+
+
+@contextmanager
+def counting(verb: str) -> Iterator[Progress]:
+    """Show a bar on standard error if it is a terminal."""
+    with progress() as bar:
+        task = bar.add_task(verb, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def table(first: str, *others: str, footer: bool = False) -> Table:

@@ -16,6 +16,9 @@ from kit.audio import write_speech
 from kit.command import run_command, run_process
 from kit.docs import shell_lines
 
+from audiotool.data.entry import Entry
+from audiotool.data.manifest import write_manifest
+
 AUDIO = Path(__file__).parents[1] / "data" / "audio"
 
 
@@ -205,6 +208,30 @@ def test_validate_opens_the_recordings(small: Path) -> None:
     )
     assert no_split.exit_code == 2
     assert "the 'valid' split is empty" in no_split.stderr
+
+
+def test_validate_finds_what_training_leaves_out(small: Path, tmp_path: Path) -> None:
+    places = [tmp_path / name for name in ("good.wav", "nan.wav", "cut.flac", "valid.wav")]
+    for place in places:
+        samples = np.random.default_rng(0).uniform(-0.1, 0.1, 16000)
+        samples[100] = np.nan if place.stem == "nan" else 0
+        soundfile.write(place, samples, 16000, subtype="PCM_16" if place.suffix == ".flac" else "FLOAT")
+    whole = places[2].read_bytes()
+    places[2].write_bytes(whole[: len(whole) * 2 // 3])
+    rows = [Entry(p, "speech", "x", 16000, 1.0, "valid" if p.stem == "valid" else "train") for p in places]
+    write_manifest(tmp_path / "own.csv", rows)
+    settings = (
+        "--set",
+        f"data.speech=[{tmp_path / 'own.csv'}]",
+        "--set",
+        "data.noise=[]",
+        "--set",
+        "data.evaluation.synthetic.probability=1",
+    )
+    lines = run_command("recipes", "validate", small, "--data", *settings).stdout.splitlines()
+    assert "    train: 3 recordings, 2 unreadable" in lines
+    assert any("nan.wav holds nan at sample 100" in line for line in lines)
+    assert any("cut.flac is damaged after" in line for line in lines)
 
 
 def test_resume_needs_the_run_alone(small: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
