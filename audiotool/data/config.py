@@ -118,7 +118,8 @@ class SyntheticConfig(Section):
 
 
 class MixingConfig(Section):
-    """Mixing of speech, noise and rooms to one noisy recording."""
+    """Mixing of speech, noise and rooms to one noisy recording. Lead-ins, islands, level jumps and clean
+    recordings are of examples "noisy" alone; a training warns of keys that its examples do not use."""
 
     snr_db: Range = Field((-5.0, 30.0), description="active speech level over active noise level, decibels")
     noises: Count = Field((1, 3), description="noises at once")
@@ -188,7 +189,8 @@ class EvaluationConfig(MixingConfig):
 
 
 class AugmentationConfig(Section):
-    """Random changes of recordings, applied to the training split only."""
+    """Random changes of recordings, applied to the training split only. Band limits are of examples "noisy"
+    alone; clipping, codecs and packet loss of "noisy" and "enrolment"."""
 
     speed_probability: Probability = Field(
         0.5, description="that speech is resampled; pitch moves with speed"

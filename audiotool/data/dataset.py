@@ -113,6 +113,8 @@ def make_dataset(
     data = data.located(Path())
     if data.pairs and not kind.uses_pairs:
         raise RecipeError(f"data.pairs: examples of '{kind.name}' take no pairs: leave it empty")
+    if unused := kind.unused_keys(data, split == "train"):
+        log.warning("examples of '%s' do not use %s", kind.name, ", ".join(unused))
     pairs_only = bool(data.pairs) and not data.speech
     material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)
     built = kind(material, data, audio, training=split == "train")

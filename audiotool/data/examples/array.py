@@ -6,7 +6,7 @@ import numpy as np
 
 from audiotool.data.array_rooms import Room, microphones, responses
 from audiotool.data.clips import Samples
-from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.examples.base import NOISE, SPEECH, Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
 from audiotool.data.rooms import convolve, early_taps
@@ -22,6 +22,7 @@ class Array(Example):
 
     name = "array"
     needs = ("speech",)
+    uses = (*SPEECH, *NOISE, "mixing.early_ms", "array.*")
 
     def check(self) -> None:
         if self.audio.channels < 2:

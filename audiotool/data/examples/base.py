@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from fnmatch import fnmatchcase
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +21,17 @@ Tensors = dict[str, Samples]
 """The arrays of an example by name: "input" (C, T), "target" (S * C, T) and others, numpy float32."""
 
 
+# The keys of `data` that the steps of the mixer use, as shell patterns.
+SPEECH = ("augmentation.speed*", "augmentation.formant*", "augmentation.equalisation*", "mixing.level_dbfs")
+ROOM = ("mixing.reverberation*", "mixing.early_ms")
+NOISE = (
+    *("mixing.snr_db", "mixing.noises", "mixing.babble*", "mixing.envelope_db", "mixing.synthetic"),
+    *("mixing.noise_reverberation_probability", "augmentation.noise_speed"),
+)
+TRAINING_SECTIONS = ("mixing", "augmentation", "narrow_band", "mixture", "enrolment", "array")
+DEGRADED = ("augmentation.clipping*", "augmentation.codec_probability", "augmentation.packet_loss*")
+
+
 class Example(ABC):
     """Base class of all kinds of examples.
 
@@ -27,6 +39,7 @@ class Example(ABC):
         name: name of the kind, see `Task.example`.
         needs: required kinds of data (unless pairs are given and `uses_pairs`).
         uses_pairs: whether `data.pairs` can replace mixing.
+        uses: shell patterns of the keys of `data`'s sections that have an effect.
 
     Args:
         material: the recordings of the split.
@@ -39,6 +52,7 @@ class Example(ABC):
     name: ClassVar[str]
     needs: ClassVar[tuple[Kind, ...]] = ("speech",)
     uses_pairs: ClassVar[bool] = False
+    uses: ClassVar[tuple[str, ...]] = ("*",)
 
     def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, training: bool) -> None:
         self.material = material
@@ -68,6 +82,23 @@ class Example(ABC):
         Raises:
             Unreadable: a recording cannot be read; the data set then draws another.
         """
+
+    @classmethod
+    def unused_keys(cls, data: DataConfig, training: bool) -> list[str]:
+        """Return the keys whose values differ from the defaults without an effect on this kind; a value of 0
+        asks for none."""
+        found = []
+        for name in TRAINING_SECTIONS if training else ("evaluation",):
+            section = getattr(data, name)
+            default = type(section)()
+            for key in type(section).model_fields:
+                # An evaluation is mixed as a training is.
+                place = f"{'mixing' if name == 'evaluation' else name}.{key}"
+                used = any(fnmatchcase(place, pattern) for pattern in cls.uses)
+                value = getattr(section, key)
+                if not used and value and value != getattr(default, key):
+                    found.append(f"data.{name}.{key}")
+        return found
 
     @property
     def segment(self) -> int | None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiotool.data.augment import chance
-from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.examples.base import DEGRADED, NOISE, ROOM, SPEECH, Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
 from audiotool.errors import RecipeError
@@ -26,6 +26,7 @@ class Enrolment(Example):
 
     name = "enrolment"
     needs = ("speech",)
+    uses = (*SPEECH, *ROOM, *NOISE, *DEGRADED, "mixing.noise_only_probability", "enrolment.*")
 
     def check(self) -> None:
         super().check()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.examples.base import SPEECH, Example, Tensors
 from audiotool.data.mixer import Facts
 from audiotool.dsp.mel import PRESETS, mel_config
 from audiotool.dsp.mel_spectrogram import MelSpectrogram
@@ -20,6 +20,7 @@ class Features(Example):
 
     name = "features"
     needs = ("speech",)
+    uses = SPEECH
 
     def check(self) -> None:
         super().check()

@@ -6,7 +6,7 @@ import numpy as np
 
 from audiotool.data.augment import chance, fades, sometimes
 from audiotool.data.clips import Samples
-from audiotool.data.examples.base import Example, Tensors
+from audiotool.data.examples.base import NOISE, ROOM, SPEECH, Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
 from audiotool.errors import RecipeError
@@ -24,6 +24,7 @@ class Mixture(Example):
     name = "mixture"
     needs = ("speech",)
     uses_pairs = True
+    uses = (*SPEECH, *ROOM, *NOISE, "mixture.*")
 
     def check(self) -> None:
         super().check()

@@ -22,6 +22,7 @@ class Noisy(Example):
     name = "noisy"
     needs = ("speech",)
     uses_pairs = True
+    uses = ("mixing.*", "augmentation.*")
 
     def check(self) -> None:
         super().check()
