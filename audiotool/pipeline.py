@@ -360,12 +360,13 @@ class Pipeline:
                 bare samples, output comes after every hop, as from `live`.
             f0: `.npy` with F0 in Hz a frame, for vocoders that take it, where a mel file has no row for it.
         Raises:
-            InputError: the input cannot be read or an output cannot be written; nothing is left behind.
-                Or F0 is given for a recording, in which it is tracked.
+            InputError: the input cannot be read, or an output cannot be written or would replace an input;
+                nothing is left behind. Or F0 is given for a recording, in which it is tracked.
             CheckpointError: the input is a mel file, and the model takes waveforms alone.
         """
         source = local_path(source)
         target = target if isinstance(target, Target) else local_path(target)
+        f0 = None if f0 is None else local_path(f0)
         if is_mel_name(source):
             from audiotool.files.features import vocode_file
 

@@ -93,6 +93,20 @@ def test_a_mel_file_from_python(vocos: Model, tiny_checkpoint: Path) -> None:
     assert not Path("no.wav").exists()
 
 
+def test_a_waveform_does_not_replace_its_mel_or_f0(vocos: Model) -> None:
+    pipeline = audiotool.load("vocos.safetensors")
+    for name in ("mel.npy", "f0.npy"):
+        np.save(name, make_mel())
+        Path("link.wav").unlink(missing_ok=True)
+        Path("link.wav").symlink_to(name)
+        for output in (name, "link.wav"):
+            with pytest.raises(InputError, match=f"an output would replace its own input: {output}"):
+                pipeline.process_file("mel.npy", output, f0="f0.npy")
+        np.testing.assert_array_equal(np.load(name), make_mel())
+    with pytest.raises(InputError, match="a path is a str or a Path, got ndarray"):
+        pipeline.process_file("mel.npy", "out.wav", f0=np.zeros(3))  # type: ignore[arg-type]
+
+
 def test_arrays_that_do_not_fit(vocos: Model) -> None:
     pipeline, mel = audiotool.load("vocos.safetensors"), make_mel()
     for given, message in (

@@ -37,7 +37,7 @@ from audiotool.dsp.mel import (
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import AudiotoolError, CheckpointError, InputError
-from audiotool.files.outputs import open_output
+from audiotool.files.outputs import check_apart, open_output
 from audiotool.files.processor import (
     FILE_CHUNK_SECONDS,
     FileProcessor,
@@ -83,7 +83,7 @@ def vocode_file(
     Raises:
         CheckpointError: the engine takes waveforms alone.
         InputError: the file does not fit this vocoder. The message names the difference, and presets that
-            fit.
+            fit. Or the output is the file, or that of F0.
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
@@ -91,6 +91,7 @@ def vocode_file(
         raise InputError("a mel has no residual: the input's samples are not known")
     if len(goal.stems) != 1:
         raise InputError(f"a mel gives one output, got the paths of {len(goal.stems)}")
+    check_apart(goal, source, f0)
     vocoder = vocoder_of(engine)
     chunk = _frames(vocoder, chunk_seconds)
     with FeatureReader(source, _rows(vocoder, f0 is not None)) as reader:
@@ -259,13 +260,14 @@ class MelAnalysis(FileProcessor):
             target: `.npy`, `.npz` or `.safetensors`.
             progress: called after every block, in input samples.
         Raises:
-            InputError: the input cannot be read, or the output cannot be written.
+            InputError: the input cannot be read, or the output cannot be written, or is the input.
         """
         began = time.monotonic()
-        place = target.stems[0] if isinstance(target, Target) else target
+        goal = target if isinstance(target, Target) else Target((target,))
+        check_apart(goal, source)
         analysis = StreamingMel(self.definition)
         mel = analysis.config
-        with AudioReader(source, raw=self.raw) as reader, MelWriter(place, mel) as writer:
+        with AudioReader(source, raw=self.raw) as reader, MelWriter(goal.stems[0], mel) as writer:
             info = reader.info
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
             downmix = Downmix()

@@ -1,11 +1,10 @@
 """Open the writer of an output; sound of a sample rate that the output's coding has not is resampled.
 
-The outputs of a file are first checked to be different files.
+The outputs of a file are first checked to be different files, and none of its inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from audiotool.audio import PIPE
 from audiotool.audio.formats import coding_for, mp3_rate, muxer_for, opus_rate
 from audiotool.audio.levels import FloatBlock
 from audiotool.audio.outputs import open_writer
+from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer, resampling
 from audiotool.errors import InputError
 from audiotool.paths import clash
@@ -22,16 +22,23 @@ if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
 
 
-def check_apart(places: Sequence[str]) -> None:
-    """Check that no output of a file would replace another one, as plans check it (`batch.checks`).
+def check_apart(target: Target, *inputs: str | Path | None) -> None:
+    """Check that no output of a file would replace another one or an input, as plans check it
+    (`batch.checks`).
 
+    Args:
+        inputs: the source, and other files that are read; None for one that is not there.
     Raises:
-        InputError: two of the places are one file, or both are standard output.
+        InputError: two outputs are one file, or both are standard output; or an output is an input.
     """
-    files = [place for place in places if place != PIPE]
-    same = (PIPE, PIPE) if len(places) - len(files) > 1 else clash(files)
+    outputs = [place for place in target.places if place != PIPE]
+    same = (PIPE, PIPE) if len(target.places) - len(outputs) > 1 else clash(outputs)
     if same is not None:
         raise InputError(f"outputs of one name: {' and '.join(same)}; give each a name of its own")
+    sources = [place for place in inputs if place is not None and str(place) != PIPE]
+    for output in outputs:
+        if any(clash([output, source]) for source in sources):
+            raise InputError(f"an output would replace its own input: {output}; give it another name")
 
 
 def open_output(path: str | Path, wanted: OutputFormat, raw: Raw | None = None) -> Writer:

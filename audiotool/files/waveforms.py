@@ -72,14 +72,14 @@ def process_file(
         progress: called after every block, in input samples.
         raw: format of bare samples in pipes, and in inputs that are named as such; None is WAV.
     Raises:
-        InputError: the input cannot be read, an output cannot be written, or two outputs are one file;
+        InputError: the input cannot be read, an output cannot be written, is the input or another output;
             nothing is left behind.
     """
     began = time.monotonic()
     goal = target if isinstance(target, Target) else Target((target,))
     if len(goal.stems) != len(stems):
         raise InputError(f"this model has {len(stems)} outputs ({', '.join(stems)}): name as many")
-    check_apart(goal.places)
+    check_apart(goal, source)
     with AudioReader(source, raw=raw) as reader:
         info = reader.info
         opened = opener(

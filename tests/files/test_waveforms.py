@@ -102,6 +102,22 @@ def test_two_outputs_of_one_name_are_refused(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "link.wav"]
 
 
+@pytest.mark.parametrize("name", ["a.wav", "in/../a.wav", "link.wav"])
+@pytest.mark.parametrize("kind", ["output", "residual"])
+def test_an_output_that_is_the_input_is_refused(
+    denoiser: Pipeline, tmp_path: Path, name: str, kind: str
+) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.1)
+    (tmp_path / "in").mkdir()
+    (tmp_path / "link.wav").symlink_to(source)
+    before, place = source.read_bytes(), f"{tmp_path}/{name}"
+    target = Target((place,)) if kind == "output" else Target((tmp_path / "b.wav",), place)
+    with pytest.raises(InputError, match=r"an output would replace its own input: .*; give it another name"):
+        denoiser.process_file(source, target)
+    assert source.read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.wav", "in", "link.wav"]
+
+
 def test_names_of_outputs_may_differ_in_case_where_the_file_system_tells_them_apart(
     denoiser: Pipeline, tmp_path: Path
 ) -> None:
@@ -123,6 +139,14 @@ def test_outputs_together() -> None:
     outputs = (Written(0.5, 0), Written(1.0, 7))
     result = FileResult(16000, 1, 2.0, 0.5, outputs)
     assert (result.peak, result.limited, result.real_time_factor) == (1.0, 7, 4.0)
+
+
+def test_a_mel_does_not_replace_its_recording(tmp_path: Path) -> None:
+    source = write_speech(tmp_path / "a.wav", 0.5, 22050)
+    (tmp_path / "mel.npy").symlink_to(source)
+    with pytest.raises(InputError, match=r"an output would replace its own input: .*mel\.npy"):
+        MelAnalysis("hifigan-22k").process_file(source, tmp_path / "mel.npy")
+    assert audiotool.read(source)[0].shape == (1, 11025)
 
 
 def test_a_mel_is_written(tmp_path: Path) -> None:
