@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import shutil
 from dataclasses import replace
@@ -68,6 +69,12 @@ def test_conditions_go_along() -> None:
     pipeline = audiotool.load("denoise-tiny-16k")
     pipeline.conditions = {"speaker": np.arange(3)}
     np.testing.assert_array_equal(sent(pipeline).conditions["speaker"], np.arange(3))
+
+
+def test_the_result_of_a_file_is_sent_back(tmp_path: Path) -> None:
+    audiotool.write(tmp_path / "in.wav", NOISY, 16000)
+    result = audiotool.load("denoise-tiny-16k").process_file(tmp_path / "in.wav", tmp_path / "out.wav")
+    assert pickle.loads(pickle.dumps(result)) == copy.deepcopy(result) == result
 
 
 def test_an_engine_of_ones_own_is_not_sent() -> None:

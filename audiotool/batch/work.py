@@ -245,7 +245,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
             "real_time_factor": round(result.real_time_factor, 2),
             "peak": float(f"{output.peak:.4g}"),
             "limited": output.limited,
-            **result.made_by,
+            **(result.made_by or {}),
         }
         if result.bandwidth_hz is not None:
             row.facts["bandwidth_hz"] = round(result.bandwidth_hz)

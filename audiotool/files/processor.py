@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiotool.progress import Progress
@@ -44,7 +43,7 @@ class FileResult(NamedTuple):
         input_peak: greatest absolute sample of the input; None where the input is no recording.
         bandwidth_hz: highest frequency at which the input has content; None where it was not measured.
         warnings: remarks on the input and the outputs, a line each.
-        made_by: provenance of this file where it differs from the processor's.
+        made_by: provenance of this file where it differs from the processor's, else None.
     """
 
     sample_rate: int
@@ -55,7 +54,7 @@ class FileResult(NamedTuple):
     input_peak: float | None = None
     bandwidth_hz: float | None = None
     warnings: tuple[str, ...] = ()
-    made_by: Mapping[str, Any] = MappingProxyType({})
+    made_by: Mapping[str, Any] | None = None
 
     @property
     def peak(self) -> float:
