@@ -26,6 +26,10 @@ HIGHEST_RATE = 2**31 - 1
 
 INT16_SCALE = np.float32(32768)
 
+LOUDEST = 1e12
+"""Greatest absolute sample, 240 dB beyond full scale. Up to it no model overflows, whose state would then be
+NaN."""
+
 Block = NDArray[np.float32]
 """Samples (channels, time) float32, as they are read, fed and written."""
 
@@ -36,29 +40,31 @@ ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
 """Type variable of the caller's kind of array, which is also returned."""
 
 
-class NotFinite(NamedTuple):
-    """A sample that is NaN or infinite: its channel, its place and its value."""
+class Unusable(NamedTuple):
+    """A sample that is NaN or beyond `LOUDEST`: its channel, its place and its value."""
 
     channel: int
     at: int
     value: float
 
 
-def first_not_finite(block: Block) -> NotFinite | None:
-    """Return the earliest sample of (channels, time) that is NaN or infinite; None if all are finite."""
-    finite = np.isfinite(block)
-    if finite.all():
+def first_unusable(block: Block) -> Unusable | None:
+    """Return the earliest sample of (channels, time) that is NaN or beyond `LOUDEST`; None if there is
+    none."""
+    # Both comparisons fail for NaN.
+    if block.min(initial=0) >= -LOUDEST and block.max(initial=0) <= LOUDEST:
         return None
-    at = int(np.argmin(finite.all(axis=0)))
-    channel = int(np.argmin(finite[:, at]))
-    return NotFinite(channel, at, float(block[channel, at]))
+    usable = np.abs(block) <= LOUDEST
+    at = int(np.argmin(usable.all(axis=0)))
+    channel = int(np.argmin(usable[:, at]))
+    return Unusable(channel, at, float(block[channel, at]))
 
 
 class UserArray(Generic[ArrayT]):
     """Convert a user's array to (channels, time) float32, and results back.
 
     Raises:
-        InputError: other axes or types, NaN or infinite samples.
+        InputError: other axes or types, NaN, or samples beyond `LOUDEST`.
     """
 
     def __init__(self, waveform: ArrayT) -> None:
@@ -74,11 +80,11 @@ class UserArray(Generic[ArrayT]):
         self.waveform: Any = waveform
         self.flat = values.ndim == 1
         self.dtype = values.dtype
-        found = first_not_finite(self.block)
+        found = first_unusable(self.block)
         if found is not None:
-            raise InputError(
-                f"the waveform holds {found.value} at sample {found.at} of channel {found.channel + 1}"
-            )
+            place = f"at sample {found.at} of channel {found.channel + 1}"
+            beyond = ", far beyond full scale, which is 1" if math.isfinite(found.value) else ""
+            raise InputError(f"the waveform holds {found.value:g} {place}{beyond}")
 
     def in_double(self) -> NDArray[np.float64]:
         """Return the samples (channels, time) with the digits of float64."""
@@ -91,7 +97,10 @@ class UserArray(Generic[ArrayT]):
             InputError: samples are not finite.
         """
         if not np.isfinite(stems).all():
-            raise InputError("the model answered with NaN or infinity: is the input far beyond full scale?")
+            raise InputError(
+                "the model answered with NaN or infinity: is the input far beyond full scale? A live stream"
+                " has to be begun anew"
+            )
         values: Any = stems[:, 0] if self.flat else stems
         values = values[0] if len(stems) == 1 else values
         if _is_int16(self.dtype):

@@ -196,7 +196,7 @@ class Pipeline:
             The same kind of array with the same axes, type and device, as long in seconds as the input, at
             `output_rate(sample_rate)`; models with several stems put a leading axis of stems before it.
         Raises:
-            InputError: other shapes or types, NaN or infinite samples.
+            InputError: other shapes or types, NaN, or samples beyond `arrays.LOUDEST`.
         """
         sample_rate = in_whole_hertz(sample_rate)
         array = self._waveform(waveform)

@@ -70,8 +70,8 @@ def write(
             format's own.
         format: "flac" and others; None follows the ending of the name.
     Raises:
-        InputError: as `open_writer`, or other axes or types, NaN or infinite samples; a file that is open for
-            text or for reading.
+        InputError: as `open_writer`, or other axes or types, NaN, or samples beyond `arrays.LOUDEST`; a file
+            that is open for text or for reading.
     """
     for what, value in (("subtype", subtype), ("format", format)):
         if value is not None and not isinstance(value, str):

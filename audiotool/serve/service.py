@@ -20,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from audiotool.arrays import Block, first_not_finite
+from audiotool.arrays import Block, first_unusable
 from audiotool.audio.raw import Raw
 from audiotool.errors import AudiotoolError, InputError, StreamError
 from audiotool.pipeline import Pipeline
@@ -346,12 +346,12 @@ class Service:
         return [self._pulled(call, ends) for call, *_, ends in work]
 
     def _push(self, call: Call, block: Block) -> None:
-        """Push (channels, time), up to the first sample that is not finite.
+        """Push (channels, time), up to the first sample that is NaN, infinite or beyond `arrays.LOUDEST`.
 
         Raises:
             InputError: there is one.
         """
-        found = first_not_finite(block)
+        found = first_unusable(block)
         sound = block if found is None else block[:, : found.at]
         call.stream.push(sound)
         call.samples_in += sound.shape[1]

@@ -78,7 +78,8 @@ class LiveStream(ArrayStream):
         kind.
 
         Raises:
-            InputError: wrong shape or type, NaN or infinite samples.
+            InputError: wrong shape or type, NaN, or samples beyond `arrays.LOUDEST`; the stream goes on as if
+                the block had not come.
             StreamError: the stream has ended, or the channels changed.
         """
         like = UserArray(block)
@@ -109,7 +110,7 @@ class LiveStream(ArrayStream):
         The conditions of an enrolment are part of it, for this stream alone.
 
         Raises:
-            StreamError: the stream has ended.
+            StreamError: the stream has ended, or its state is not finite.
         """
         from audiotool.streaming.state import StreamState
 

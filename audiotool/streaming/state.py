@@ -80,8 +80,11 @@ class StreamState:
             session: the stream's session.
             like: an array of the kind that was fed last; None if nothing was fed.
         Raises:
-            StreamError: the stream has ended.
+            StreamError: the stream has ended, or its state is not finite.
         """
+        held = session.state()
+        if not _is_finite(held):
+            raise StreamError("the model's state holds NaN or infinity: begin the stream anew")
         return cls(
             model=session.engine.name,
             checkpoint_sha256=checkpoint_sha256,
@@ -90,7 +93,7 @@ class StreamState:
             channels=session.channels,
             settings=session.settings,
             values={
-                "session": session.state(),
+                "session": held,
                 "like": None if like is None else np.zeros((0,) if like.flat else (1, 0), like.dtype),
             },
         )
@@ -101,7 +104,8 @@ class StreamState:
         Raises:
             StreamError: the state is damaged.
         """
-        if not isinstance(self.values, dict) or self.values.keys() != {"session", "like"}:
+        is_complete = isinstance(self.values, dict) and self.values.keys() == {"session", "like"}
+        if not is_complete or not _is_finite(self.values):
             raise StreamError(DAMAGED)
         session.restore(self.values["session"])
         like = self.values["like"]
@@ -162,7 +166,10 @@ class StreamState:
             if type(header[name]) is not kind or (kind is int and header[name] < 1):
                 raise ValueError(f"{name} is {header[name]!r}")
         settings = Settings(**header.pop("settings"))
-        return cls(settings=settings, values=_restored(header.pop("values"), arrays), **header)
+        values = _restored(header.pop("values"), arrays)
+        if not _is_finite(values):
+            raise ValueError("it holds NaN or infinity")
+        return cls(settings=settings, values=values, **header)
 
     def check(self, engine: Engine, checkpoint_sha256: str, sample_rate: int, channels: int | None) -> None:
         """Check that a stream of an engine and checkpoint can continue from here.
@@ -184,6 +191,16 @@ class StreamState:
         ):
             if wanted is not None and found != wanted:
                 raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")
+
+
+def _is_finite(value: Value) -> bool:
+    """Whether all numbers in a value are finite."""
+    if isinstance(value, dict):
+        return all(map(_is_finite, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    is_number = isinstance(value, np.ndarray | float | complex)
+    return not is_number or bool(np.isfinite(value).all())
 
 
 def _described(value: Value, arrays: dict[str, NDArray[Any]]) -> Any:

@@ -250,7 +250,8 @@ class SharedStream(ArrayStream):
         """Add (time,) or (channels, time) of any time >= 0.
 
         Raises:
-            InputError: wrong shape or type, NaN or infinite samples.
+            InputError: wrong shape or type, NaN, or samples beyond `arrays.LOUDEST`; the stream goes on as if
+                the block had not come.
             StreamError: the stream has ended, or the channels changed.
         """
         self._check_joined()
@@ -272,7 +273,7 @@ class SharedStream(ArrayStream):
         it.
 
         Raises:
-            StreamError: the stream has left.
+            StreamError: the stream has left, or its state is not finite.
         """
         self._check_joined()
         self._batch.detach(self)

@@ -25,6 +25,7 @@ from safetensors.numpy import save_file
 
 import audiotool
 from audiotool import named_checkpoints
+from audiotool.arrays import LOUDEST
 from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import InputError, StreamError
 from audiotool.pipeline import Pipeline
@@ -245,6 +246,65 @@ def test_a_state_that_was_tampered_with_is_refused(
         except StreamError:
             refused += 1
     assert refused >= len(names) - 3
+
+
+@pytest.mark.parametrize("name", named_checkpoints.bundled())
+def test_a_block_far_beyond_full_scale_does_a_stream_no_harm(name: str, tmp_path: Path) -> None:
+    pipeline = audiotool.load(name)
+    x = speech_like(0.5, 16000)[0]
+    live, plain = pipeline.live(16000), pipeline.live(16000)
+    for stream in (live, plain):
+        stream.feed(x)
+    for value, message in (
+        (3e38, r"holds 3e\+38 at sample 7 of channel 1, far beyond full scale"),
+        (-2e12, r"holds -2e\+12 at sample 7 of channel 1, far beyond full scale"),
+        (np.inf, "holds inf at sample 7 of channel 1$"),
+        (np.nan, "holds nan at sample 7 of channel 1$"),
+    ):
+        with pytest.raises(InputError, match=message):
+            live.feed(np.where(np.arange(160) == 7, np.float32(value), 0))
+    np.testing.assert_array_equal(live.feed(x), plain.feed(x))
+    # The loudest samples that are taken leave a state of numbers.
+    live.feed(np.full(8000, LOUDEST, np.float32))
+    assert np.isfinite(live.feed(x)).all()
+    live.state().save(tmp_path / "state.safetensors")
+
+
+def test_a_state_that_is_not_finite_is_neither_saved_nor_read(denoiser: Pipeline, tmp_path: Path) -> None:
+    live, streams = denoiser.live(16000), denoiser.streams(2)
+    shared, other = streams.join(16000), streams.join(16000)
+    x, huge = speech_like(0.5, 16000), np.full((1, 1600), 3e38, np.float32)
+    live.feed(x)
+    good = live.state()
+    shared.push(x)
+    other.push(x)
+    # Past the check of the input, as a model would that overflows at less.
+    with np.errstate(all="ignore"):
+        live.session.feed(huge)
+        shared.session.push(huge)
+        other.push(x)
+        while streams.step():
+            pass
+        with pytest.raises(InputError, match="A live stream has to be begun anew"):
+            live.feed(x)
+    for stream in (live, shared):
+        with pytest.raises(StreamError, match="state holds NaN or infinity: begin the stream anew"):
+            stream.state()
+    expected = denoiser.live(16000).feed(np.concatenate((x, x), axis=-1))
+    np.testing.assert_allclose(other.pull(), expected, atol=1e-5)
+    live.reset()
+    assert np.isfinite(live.feed(x)).all()
+
+    def spoil(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+        array = next(a for name, a in sorted(arrays.items()) if a.dtype.kind == "f" and a.size)
+        array.flat[-1] = np.nan
+
+    good.save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"or damaged \(it holds NaN or infinity\)$"):
+        StreamState.load(edited(tmp_path / "a.safetensors", spoil))
+    good.values["session"]["_share"] = np.inf
+    with pytest.raises(StreamError, match="this state of a stream is damaged"):
+        denoiser.live(16000, state=good)
 
 
 def test_a_stream_that_has_ended_has_no_state(denoiser: Pipeline) -> None:
