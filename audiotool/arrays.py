@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.errors import InputError
+from audiotool.text import one_line
 
 if TYPE_CHECKING:
     import torch
@@ -160,12 +161,21 @@ def values_of(array: Any) -> NDArray[Any]:
     float64 if they are so.
 
     Raises:
-        InputError: it is a tensor without values (torch's device "meta"), or not one of all values (sparse).
+        InputError: it is no array, or a tensor without values (torch's device "meta"), or one that is sparse,
+            quantized or nested.
     """
     if not _is_tensor(array):
-        return np.asarray(array)
+        try:
+            return np.asarray(array)
+        except Exception as error:  # an array of another library may raise anything
+            reason = one_line(str(error))
+            raise InputError(f"numpy makes no array of this {type(array).__name__}: {reason}") from error
     if array.is_meta:
         raise InputError("the array is a tensor without values: its device is meta")
+    if array.is_nested:
+        raise InputError("the array is a nested tensor: give those of array.unbind(), one by one")
+    if array.is_quantized:
+        raise InputError("the array is a quantized tensor: give array.dequantize()")
     if str(array.layout) != "torch.strided":
         raise InputError(f"the array is a tensor of the layout {array.layout}: give array.to_dense()")
     plain = array.detach().resolve_conj().resolve_neg()

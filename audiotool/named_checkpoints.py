@@ -106,12 +106,13 @@ def resolve(name_or_path: str | Path) -> Path:
     Raises:
         UnknownCheckpoint: neither exists; the message lists the names.
     """
+    if not isinstance(name_or_path, (str, os.PathLike)):
+        raise UnknownCheckpoint(f"a checkpoint is a name or a path, got {name_or_path!r}")
     for known in (bundled, imported):
         if (found := known().get(str(name_or_path))) is not None:
             return found
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
+    if os.path.isfile(name_or_path):  # unlike `Path.is_file`, also of a name that is too long
+        return Path(name_or_path)
     if str(name_or_path) in SUCCEEDED:
         raise UnknownCheckpoint(
             f"'{name_or_path}' is no longer bundled: its work is done by {SUCCEEDED[str(name_or_path)]}"

@@ -229,18 +229,18 @@ class Pipeline:
         Yields:
             Arrays of the same kind, as output becomes ready.
         Raises:
-            InputError: as `__call__`.
+            InputError: as `__call__`, or `blocks` is a waveform.
         """
         sample_rate = in_whole_hertz(sample_rate)
+        if hasattr(blocks, "ndim") or isinstance(blocks, str) or not isinstance(blocks, Iterable):
+            raise InputError(
+                f"stream takes an iterable of blocks, got {type(blocks).__name__}: give a whole waveform to"
+                " the pipeline itself, or as [waveform]"
+            )
         rest = iter(blocks)
         first = next(rest, None)
         if first is None:
             return
-        if not np.ndim(first):
-            raise InputError(
-                "stream takes an iterable of blocks, got one of numbers: give a whole waveform to the"
-                " pipeline itself, or as [waveform]"
-            )
         array = self._waveform(first)
         channels = array.block.shape[0]
         # The warm-up's blocks are kept as copies: the caller may reuse a block's memory for the next one.

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 import audiotool
 from audiotool import checkpoint
 from audiotool.configuration import build_config
-from audiotool.errors import CheckpointError, UnfitCheckpoint
+from audiotool.errors import CheckpointError, UnfitCheckpoint, UnknownCheckpoint
 from audiotool.importers.base import import_checkpoint
 from audiotool.models.registry import MODELS
 
@@ -94,6 +94,18 @@ def test_metadata_that_is_not_metadata(
     path = write(tmp_path / "a.safetensors", tensors, {**metadata, **change})
     with pytest.raises(CheckpointError, match=message):
         checkpoint.load(path)
+
+
+@pytest.mark.parametrize("name", [None, 3, b"denoise", ["denoise"]])
+@pytest.mark.parametrize("load", [audiotool.load, audiotool.load_model])
+def test_what_is_neither_a_name_nor_a_path(load: Callable[[Any], object], name: Any) -> None:
+    with pytest.raises(UnknownCheckpoint, match="a checkpoint is a name or a path, got "):
+        load(name)
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    with pytest.raises(UnknownCheckpoint, match="it is neither a file nor one of"):
+        audiotool.load("a" * 5000)
 
 
 def test_a_task_that_the_model_does_not_serve(tmp_path: Path, small: tuple[Any, dict[str, Any]]) -> None:
