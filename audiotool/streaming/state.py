@@ -183,10 +183,11 @@ class StreamState:
         sha256 = "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)"
         kind = "of the engine {0}, not of {1}: load the pipeline with engine='{0}'"
         for found, wanted, words in (
+            # First the rate: at another one a pipeline may have another model.
+            (self.sample_rate, sample_rate, "of a stream of {} Hz, not of {} Hz"),
             (self.model, engine.name, "of the model {}, not of {}"),
             (self.checkpoint_sha256, checkpoint_sha256, sha256),
             (self.engine, engine.kind, kind),
-            (self.sample_rate, sample_rate, "of a stream of {} Hz, not of {} Hz"),
             (self.channels, channels, "of a stream of {} channels, not of {}"),
         ):
             if wanted is not None and found != wanted:

@@ -176,6 +176,13 @@ def test_states_of_others_are_refused(denoiser: Pipeline, changes: dict[str, Any
     assert "\n" not in str(caught.value)
 
 
+def test_a_state_of_another_rate_is_not_called_one_of_another_model() -> None:
+    pipeline = audiotool.load("denoise")
+    state = pipeline.live(48000).state()
+    with pytest.raises(StreamError, match="of a stream of 48000 Hz, not of 16000 Hz"):
+        pipeline.live(16000, state=state)
+
+
 def edited(path: Path, edit: Any) -> Path:
     """A state's file with its header changed."""
     with safe_open(path, "np") as file:
