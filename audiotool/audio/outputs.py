@@ -106,6 +106,8 @@ def _write(
     with open_writer(path, wanted) as writer:
         writer.write((array.in_double() if writer.subtype in DOUBLES else array.block).T)
     if writer.limited:
-        log.warning("%s: %s; subtype='FLOAT' keeps them", name, limited_words(writer.limited, writer.peak))
+        log.warning(
+            "%s: %s; a WAV with subtype='FLOAT' keeps them", name, limited_words(writer.limited, writer.peak)
+        )
     if writer.excess:
         log.warning("%s: %s", name, writer.excess)

@@ -21,7 +21,10 @@ X = np.array([0.5, -0.25, 0.125, -1.0], np.float32)
 
 def test_write_limits_aloud(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path / "a.wav", np.array([0.5, 2.5, -2.0], np.float32), 16000)
-    assert "2 samples beyond full scale were limited (peak 2.500)" in caplog.text
+    assert (
+        "2 samples beyond full scale were limited (peak 2.500); a WAV with subtype='FLOAT' keeps"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize(
