@@ -14,12 +14,14 @@ Nothing is unpickled, so that a checkpoint cannot run code.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import numbers
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -149,7 +151,7 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     model_class = _class_of(metadata, path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     # A model is built with random weights before it gets its own; the caller's random state is restored.
-    with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"):
+    with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"), _naming(path):
         model = model_class.from_config(metadata.model["config"], shapes, str(path))
     if model.sample_rate != metadata.sample_rate:
         raise CheckpointError(
@@ -174,7 +176,22 @@ def stems_of(path: Path | str) -> tuple[str, ...]:
         return Card.read(graph.with_suffix(".json")).stems
     require("torch", f"the model of {Path(path).name}")
     metadata = read_metadata(path)
-    return _class_of(metadata, path).outline(metadata.model["config"], source=str(path)).stems
+    with _naming(path):
+        return _class_of(metadata, path).outline(metadata.model["config"], source=str(path)).stems
+
+
+@contextlib.contextmanager
+def _naming(path: Path | str) -> Iterator[None]:
+    """Name the checkpoint whose configuration is refused, where the error does not."""
+    try:
+        yield
+    except CheckpointError as error:
+        if str(path) in str(error):
+            raise
+        raise CheckpointError(
+            f"{path} has a configuration that this audiotool does not take ({error}): it is damaged, or of"
+            " another version; get it again"
+        ) from error
 
 
 def _class_of(metadata: Metadata, path: Path | str) -> type[Model]:
@@ -305,6 +322,8 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         refuse_state(path)
+        if _begins_as_safetensors(path):
+            raise UnfitCheckpoint(f"{path} is cut off or damaged ({error}): get it again") from error
         raise UnfitCheckpoint(
             f"{path} is not a safetensors file ({error}): official checkpoints of other programs are"
             " converted with `audiotool models import`"
@@ -312,6 +331,15 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
     if text is None:
         raise UnfitCheckpoint(f"{path} has no audiotool metadata: convert it with `audiotool models import`")
     return _parse(text, path), tensors
+
+
+def _begins_as_safetensors(path: Path) -> bool:
+    """Whether a file begins with the length of a JSON object, in 8 bytes, and the object."""
+    try:
+        with path.open("rb") as file:
+            return file.read(9)[8:] == b"{"
+    except OSError:
+        return False
 
 
 def _parse(text: str, path: Path) -> Metadata:

@@ -96,6 +96,27 @@ def test_metadata_that_is_not_metadata(
         checkpoint.load(path)
 
 
+@pytest.mark.parametrize("open_it", [checkpoint.load, checkpoint.stems_of])
+def test_a_configuration_that_is_refused_names_its_file(
+    tmp_path: Path, small: tuple[Any, dict[str, Any]], open_it: Callable[[Path], object]
+) -> None:
+    tensors, metadata = small
+    metadata["model"]["config"]["dim"] = -1
+    path = write(tmp_path / "a.safetensors", tensors, metadata)
+    with pytest.raises(
+        CheckpointError, match=r"a\.safetensors has .*dim: found -1, .*another version; get it again$"
+    ):
+        open_it(path)
+
+
+@pytest.mark.parametrize("length", [9, 100, 5000, -1])
+def test_a_file_that_is_cut_off_is_called_so(tmp_path: Path, small: tuple[Any, Any], length: int) -> None:
+    path = write(tmp_path / "a.safetensors", *small)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(UnfitCheckpoint, match=r"a\.safetensors is cut off or damaged \(.*\): get it again$"):
+        checkpoint.read_metadata(path)
+
+
 @pytest.mark.parametrize("name", [None, 3, b"denoise", ["denoise"]])
 @pytest.mark.parametrize("load", [audiotool.load, audiotool.load_model])
 def test_what_is_neither_a_name_nor_a_path(load: Callable[[Any], object], name: Any) -> None:
