@@ -46,7 +46,7 @@ from audiotool.errors import InputError, StreamError
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult
 from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.paths import local_path
-from audiotool.progress import Progress
+from audiotool.progress import ArrayProgress, Progress
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.live_stream import LiveStream
 from audiotool.streaming.resample import StreamingResampler
@@ -184,7 +184,7 @@ class Pipeline:
         """Names of the outputs."""
         return self.engine.stems
 
-    def __call__(self, waveform: ArrayT, sample_rate: int, progress: Progress | None = None) -> ArrayT:
+    def __call__(self, waveform: ArrayT, sample_rate: int, progress: ArrayProgress | None = None) -> ArrayT:
         """Process a whole waveform.
 
         Args:
@@ -233,10 +233,8 @@ class Pipeline:
         """
         sample_rate = in_whole_hertz(sample_rate)
         if hasattr(blocks, "ndim") or isinstance(blocks, str) or not isinstance(blocks, Iterable):
-            raise InputError(
-                f"stream takes an iterable of blocks, got {type(blocks).__name__}: give a whole waveform to"
-                " the pipeline itself, or as [waveform]"
-            )
+            found = f"got {type(blocks).__name__}: give a whole waveform to the pipeline, or as [waveform]"
+            raise InputError(f"stream takes an iterable of blocks, {found}")
         rest = iter(blocks)
         first = next(rest, None)
         if first is None:

@@ -7,3 +7,6 @@ from collections.abc import Callable
 Progress = Callable[[int, "int | None"], None]
 """Function that is called with (done, total): samples of a recording, or files of a folder. total is None if
 it is not known."""
+
+ArrayProgress = Callable[[int, int], None]
+"""A `Progress` whose total is known."""

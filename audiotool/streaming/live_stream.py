@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audiotool.arrays import Array, ArrayT, UserArray
+from audiotool.arrays import ArrayT, UserArray
 from audiotool.errors import StreamError
 from audiotool.streaming.session import Session, Settings
 
@@ -87,17 +87,16 @@ class LiveStream(ArrayStream):
         self._like = like  # not before: a block that is refused does not change the tail's kind
         return like.restore(output.stems)
 
-    def flush(self) -> Array:
-        """End the stream and return its tail in the kind that was fed. Output and input then last equally
-        long.
+    def flush(self) -> Any:
+        """End the stream and return its tail in the kind that was fed, which type checkers do not know.
+        Output and input then last equally long.
 
         Raises:
             StreamError: nothing was fed, or the stream has ended.
         """
         if self._like is None:
             raise StreamError("nothing was fed into this stream")
-        tail: Array = self._like.restore(self.session.flush().stems)
-        return tail
+        return self._like.restore(self.session.flush().stems)
 
     def reset(self) -> None:
         """Drop all state; the next `feed` begins a new stream."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from audiotool.arrays import Array, ArrayT, UserArray
+from audiotool.arrays import ArrayT, UserArray
 from audiotool.engines.base import Engine, joined, parted
 from audiotool.errors import StreamError
 from audiotool.streaming.live_stream import ArrayStream
@@ -259,14 +259,14 @@ class SharedStream(ArrayStream):
         self.session.push(like.block)
         self._like = like
 
-    def pull(self) -> Array:
-        """Return the output that is ready, in the kind of array that was pushed.
+    def pull(self) -> Any:
+        """Return the output that is ready, in the kind of array that was pushed, which type checkers do not
+        know.
 
         Raises:
             StreamError: nothing was pushed yet.
         """
-        pulled: Array = self._kind().restore(self.session.pull().stems)
-        return pulled
+        return self._kind().restore(self.session.pull().stems)
 
     def state(self) -> StreamState:
         """Return all that this stream carries, as a value; `Streams.join` and `Pipeline.live` continue from
@@ -282,8 +282,9 @@ class SharedStream(ArrayStream):
         finally:
             self._batch.attach(self)
 
-    def flush(self) -> Array:
-        """End the stream, free its rows and return its tail. Output and input then last equally long.
+    def flush(self) -> Any:
+        """End the stream, free its rows and return its tail, as `pull` does. Output and input then last
+        equally long.
 
         Raises:
             StreamError: nothing was pushed, or the stream has left.
@@ -292,8 +293,7 @@ class SharedStream(ArrayStream):
         self._check_joined()
         self._batch.detach(self)
         self._batch.leave(self)
-        tail: Array = kind.restore(self.session.flush().stems)
-        return tail
+        return kind.restore(self.session.flush().stems)
 
     def leave(self) -> None:
         """End the stream without a tail and free its rows. A second call does nothing."""
