@@ -78,6 +78,11 @@ class Outcome(NamedTuple):
         """The first row, which has the notes."""
         return self.rows[0]
 
+    @property
+    def is_left(self) -> bool:
+        """Whether it was left to another process, of which nothing tells that its outputs will be there."""
+        return self.status == "skipped" and self.error is not None
+
 
 def do(job: Job, process: Process, work: Work, progress: Progress | None = None) -> Outcome:
     """Do one job with an opened processor. Every exception becomes a failed outcome, except interrupts.

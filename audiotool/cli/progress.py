@@ -187,10 +187,14 @@ class Events:
 def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
     """Return the line that sums up a finished batch."""
     statuses = [outcome.status for outcome in outcomes]
-    failures, skipped = statuses.count("failed"), statuses.count("skipped")
-    words = f"{failures} of {len(outcomes)} files failed" if failures else f"{len(outcomes)} files done"
+    failures = statuses.count("failed")
+    left = sum(outcome.is_left for outcome in outcomes)
+    skipped, done = statuses.count("skipped") - left, len(outcomes) - left
+    words = f"{done} file{'' if done == 1 else 's'} done"
+    words = f"{failures} of {len(outcomes)} files failed" if failures else words
     words += f", {skipped} of them there already" if skipped and not failures else ""
     words += f", {skipped} were there already" if skipped and failures else ""
+    words += f", {left} left to another process" if left else ""
     seconds = sum(outcome.seconds for outcome in outcomes)
     if not seconds:
         return words

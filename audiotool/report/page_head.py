@@ -53,7 +53,7 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     ]
     failures = sum(row.status == "failed" for row in rows)
     skipped = sum(row.status == "skipped" for row in rows)
-    below = [f"{skipped} were there"] if skipped else []
+    below = [f"{skipped} skipped"] if skipped else []
     below += [f"{len(report.rows)} stems"] if len(rows) < len(report.rows) else []
     totals: list[tuple[str, object, str]] = [("files", len(rows), ", ".join(below))]
     if seconds:

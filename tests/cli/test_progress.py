@@ -114,6 +114,19 @@ def test_a_batch_in_one_line() -> None:
     )
 
 
+def test_what_is_left_to_another_process_is_not_counted_as_done() -> None:
+    left = outcomes("skipped")[0]._replace(error="a.wav: left to another process", seconds=0.0)
+    skipped = outcomes("skipped")[0]._replace(seconds=0.0)
+    done, bad = outcomes("done", "failed")
+    assert batch_summary([skipped, left], 1.0) == (
+        "1 file done, 1 of them there already, 1 left to another process"
+    )
+    assert batch_summary([left], 1.0) == "0 files done, 1 left to another process"
+    assert batch_summary([done, bad, skipped, left], 1.0).startswith(
+        "1 of 4 files failed, 1 were there already, 1 left to another process; 2.0 s"
+    )
+
+
 def test_events(monkeypatch: pytest.MonkeyPatch) -> None:
     screen, now = Terminal(tty=True), [0.0]
     monkeypatch.setattr(sys, "stderr", screen)
