@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from audiotool.atomic import remove_leftovers
 from audiotool.audio.target import Target
+from audiotool.batch import scratch
+from audiotool.paths import is_url
 
 Existing = Literal["refuse", "overwrite", "skip"]
 """Policy for outputs that exist."""
@@ -44,6 +47,11 @@ class Job(NamedTuple):
         return (self.source, *self.companions)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether an input or output is in an object store."""
+        return any(map(is_url, (*self.inputs, *self.target.places)))
+
+    @property
     def size(self) -> int:
         """Size of the source in bytes; 0 where that is not known: pipes, URLs, and missing files, which the
         job reports."""
@@ -54,6 +62,10 @@ class Job(NamedTuple):
 
 
 def clean_up(jobs: Iterable[Job]) -> None:
-    """Remove the unfinished outputs of jobs whose processes did not remove them themselves."""
+    """Remove the unfinished outputs, and the fetched inputs, of jobs whose processes did not do it
+    themselves."""
+    jobs = list(jobs)
+    if any(job.is_remote for job in jobs):
+        scratch.remove_leftovers(tempfile.gettempdir())
     for folder in {os.path.dirname(os.path.realpath(path)) for job in jobs for path in job.target.paths}:
         remove_leftovers(folder)

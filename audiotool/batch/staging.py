@@ -4,35 +4,35 @@ files."""
 from __future__ import annotations
 
 import contextlib
+import errno
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from audiotool.atomic import CAUSES
 from audiotool.audio import remote
 from audiotool.batch.job import Job
-from audiotool.errors import AudiotoolError
+from audiotool.batch.scratch import scratch_folder
+from audiotool.errors import AudiotoolError, InputError
 from audiotool.paths import is_url, storable
 
-
-def is_remote(job: Job) -> bool:
-    """Return whether an input or output of a job is remote."""
-    return any(map(is_url, (*job.inputs, *job.target.places)))
+NO_ROOM = [CAUSES[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
+"""Why a file cannot be written where there is no room."""
 
 
 @contextlib.contextmanager
 def staged(job: Job) -> Iterator[Job]:
     """Replace the URLs of a job by local files. Outputs are sent when the `with` block ends without an error.
 
-    The local files are in the system's folder of temporary files (TMPDIR), and are removed in any case.
+    The local files are in a `scratch_folder`, and are removed in any case.
 
     Raises:
-        InputError: an input does not exist, or the store cannot be reached.
+        InputError: an input does not exist, the store cannot be reached, or the local files have no room.
     """
-    if not is_remote(job):
+    if not job.is_remote:
         yield job
         return
-    with tempfile.TemporaryDirectory(prefix="audiotool-") as name:
-        folder = Path(name)
+    with scratch_folder() as folder:
         local_inputs = [_fetched(place, folder / f"in{n}") for n, place in enumerate(job.inputs)]
         source, *companions = local_inputs
         fetched = {Path(here): str(place) for here, place in zip(local_inputs, job.inputs, strict=True)}
@@ -61,7 +61,14 @@ def _fetched(place: str | Path, folder: Path) -> str | Path:
         return place
     folder.mkdir()
     path = folder / _local_name(place)
-    remote.fetch(place, path)
+    try:
+        remote.fetch(place, path)
+    except InputError as error:
+        # A store that is read does not run out of room.
+        reason = CAUSES.get(getattr(error.__cause__, "errno", None) or 0)
+        if reason in NO_ROOM:
+            raise InputError(_without_room(place, reason)) from error
+        raise
     return path
 
 
@@ -71,7 +78,16 @@ def _local_name(url: str) -> Path:
 
 
 def _with_urls(message: str, urls: dict[Path, str]) -> str:
-    """Return a message with the local paths replaced by the user's URLs."""
+    """Return a message with the local paths replaced by the user's URLs.
+
+    What was written of an output by then is in the folder of temporary files, which may be full.
+    """
     for path, url in urls.items():
+        for reason in NO_ROOM:
+            message = message.replace(f"cannot write {path}: {reason}", _without_room(url, reason))
         message = message.replace(str(path), url)
     return message
+
+
+def _without_room(url: str, reason: str) -> str:
+    return f"{url} is put aside in {tempfile.gettempdir()}, and there {reason}: set TMPDIR to another folder"

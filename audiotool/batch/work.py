@@ -14,7 +14,7 @@ from audiotool.audio import PIPE
 from audiotool.batch.changes import Versions
 from audiotool.batch.existing import is_done, part_kept, there
 from audiotool.batch.job import Job
-from audiotool.batch.staging import is_remote, staged
+from audiotool.batch.staging import staged
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import explained
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
@@ -129,7 +129,7 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
                 versions.make_no_older(local.target.paths)
             rows = _rows(local, work, result)
             _add_media(rows, local, work)
-        if is_remote(job):
+        if job.is_remote:
             for row in rows:
                 row.media = row.media and row.media.without_paths()
         named = dict(zip(local.target.places, job.target.places, strict=True))
@@ -146,7 +146,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
 
     Outputs in an object store are not fetched for that.
     """
-    references = job.references if is_remote(job) else ()
+    references = job.references if job.is_remote else ()
     if references:
         job = job._replace(references=(), unscored=NOT_FETCHED)
 
@@ -155,7 +155,7 @@ def score_skipped(job: Job, work: Work) -> Outcome:
         if len(references) == 1:
             # An earlier report may have the scores against this reference.
             rows[0].facts["reference"] = str(references[0])
-        if not is_remote(job):
+        if not job.is_remote:
             differences = work.processor.differences(job.target)
             rows[0].notes += differences
             rows[0].run_notes += differences
@@ -269,7 +269,7 @@ def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
 
 def _is_rated(job: Job, work: Work) -> bool:
     """Return whether a job's outputs are on this machine and are scored without references."""
-    if not work.metrics or is_remote(job):
+    if not work.metrics or job.is_remote:
         return False
     from audiotool.metrics.base import METRICS
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import uuid
 from collections.abc import Iterator
@@ -12,13 +13,18 @@ from pathlib import Path
 import pytest
 from kit.audio import write_speech
 from kit.disk import largest_file
+from kit.patience import PATIENCE
+from kit.scripted import Scripted
 
 from audiotool import extras
 from audiotool.audio import remote
+from audiotool.audio.target import Target
 from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.pool import Pool
 from audiotool.batch.run import run
+from audiotool.batch.scratch import scratch_folder
 from audiotool.batch.staging import staged
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
@@ -335,6 +341,72 @@ def test_errors_have_the_url(store: str, tmp_path: Path) -> None:
     assert str(tmp_path.parent) not in damaged.error
     assert gone.error == f"{store}/gone.wav: there is no such object"
     assert good.status == "done"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+def test_no_room_for_temporary_files_is_not_said_of_the_store(
+    recordings: Path, store: str, temporary: Path
+) -> None:
+    size = Path("in/sub/b.flac").stat().st_size
+    plan = make_plan([f"{store}/in/sub/b.flac"], Layout(output=f"{store}/out/", format="wav"))
+    for limit, place in ((size - 1, f"{store}/in/sub/b.flac"), (size + 1, f"{store}/out/b.wav")):
+        with largest_file(limit):
+            [outcome] = run(plan, WORK)
+        assert str(outcome.error).startswith(f"{place} is put aside in {temporary}, and there the file is ")
+        assert str(outcome.error).endswith(": set TMPDIR to another folder")
+    assert not list(temporary.iterdir())
+
+
+def test_what_a_killed_worker_has_fetched_is_removed(tmp_path: Path, temporary: Path) -> None:
+    scripted = Scripted(tmp_path)
+    local = scripted.jobs("after 1 die", "after 0 wait")
+    jobs = [
+        job._replace(source=f"file://{job.source}", target=Target((f"file://{tmp_path}/out/{job.name}.out",)))
+        for job in local
+    ]
+    left = []
+    for outcome in Pool(Work(scripted), 2, SilentWatcher()).run(jobs):
+        left.append((outcome.status, len(list(temporary.glob("audiotool-*")))))
+        scripted.go.touch()
+    assert left == [("failed", 1), ("done", 0)], "the other worker keeps its own"
+
+
+def test_what_a_killed_process_has_fetched_is_removed_by_the_next(temporary: Path) -> None:
+    """One that lives keeps its own."""
+    program = (
+        "import signal\nfrom audiotool.batch.scratch import scratch_folder\n"
+        "with scratch_folder() as folder:\n"
+        "    (folder / 'a.wav').touch()\n    print(folder, flush=True)\n    signal.pause()"
+    )
+    command = [sys.executable, "-c", program]
+    found: list[Path] = []
+    processes = []
+    for _ in range(2):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        processes.append(process)
+        assert process.stdout is not None
+        found.append(Path(process.stdout.readline().strip()))
+    try:
+        processes[0].kill()
+        processes[0].wait(PATIENCE)
+        assert [folder.parent for folder in found] == [temporary] * 2
+        with scratch_folder() as own:
+            assert sorted(temporary.iterdir()) == sorted([found[1], own])
+            assert (found[1] / "a.wav").is_file()
+        assert list(temporary.iterdir()) == [found[1]]
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
