@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -182,7 +183,8 @@ def evaluate(
         """Write the reports and the scores over time; return the report."""
         missed = failures(rows, thresholds) if thresholds else None
         comparison = None if against is None else compare(rows, others, str(against))
-        made = Report(rows, started.ended(), "evaluate", missed, comparison)
+        run = replace(started.ended(), planned=len(pairs), finished=len(rows))
+        made = Report(rows, run, "evaluate", missed, comparison)
         with unwritten.held_back():
             write_reports(report, made, sound)
         if frames is not None:

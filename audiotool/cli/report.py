@@ -90,7 +90,8 @@ def show(
 
 def _rows(report: Report) -> str:
     count = len(report.rows)
-    return f"{count} row{'' if count == 1 else 's'}"
+    rest = f" ({report.extent()})" if report.run.is_interrupted else ""
+    return f"{count} row{'' if count == 1 else 's'}{rest}"
 
 
 @app.command("merge")
@@ -117,8 +118,8 @@ def merge(
 ) -> None:
     """Join the reports of shards into one, with the means of all rows.
 
-    If reports of shards are missing, they are named, the others are joined, and the exit code is 1. A page
-    shows the recordings that the reports name, where they still are.
+    If reports of shards are missing, or are of shards that were interrupted, they are named, what is there is
+    joined, and the exit code is 1. A page shows the recordings that the reports name, where they still are.
 
     audiotool report merge report-*-of-0064.json -o report.json
     """
@@ -126,6 +127,7 @@ def merge(
         are_shards,
         check_distinct,
         done_twice,
+        interrupted,
         merged,
         missing_shards,
         read_sources,
@@ -148,6 +150,9 @@ def merge(
     if missing:
         count = "1 shard has" if len(missing) == 1 else f"{len(missing)} shards have"
         say(f"{count} no report here: {listed(missing)}")
+    partial = interrupted(reports)
+    if partial:
+        say(f"interrupted before its end: {listed(partial)}; --skip-existing does the rest of a shard")
     twice = repeated(whole.rows)
     if shared:
         say(
@@ -162,11 +167,12 @@ def merge(
         )
     if as_json:
         paths = [str(path) for path in output]
-        write_document("report merge", output=paths, rows=len(whole.rows), missing=missing, repeated=twice)
+        found = {"missing": missing, "interrupted": partial, "repeated": twice}
+        write_document("report merge", output=paths, rows=len(whole.rows), **found)
     elif not quiet:
         count = f"{len(sources)} report{'' if len(sources) == 1 else 's'}"
         say(f"{_rows(whole)} of {count}: {', '.join(map(str, output))}")
-    if missing or shared:
+    if missing or partial or shared:
         raise typer.Exit(1)
 
 

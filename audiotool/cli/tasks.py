@@ -128,7 +128,8 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
 
         sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
         shard = None if layout.shard is None else str(layout.shard)
-        started = begin(**processor.provenance(), shard=shard)
+        planned = len(plan.jobs) + len(plan.skipped)
+        started = begin(**processor.provenance(), shard=shard, planned=planned)
     work = Work(processor, scoring, sound=sound, settings=None if started is None else started.settings)
     outcomes: list[Outcome] = []
     unwritten = Unwritten()
@@ -389,7 +390,8 @@ def _write_reports(
     outcomes = sorted(outcomes, key=lambda o: o.job.name)
     for outcome in outcomes:
         describe(outcome, run)
-    report = Report([row for o in outcomes for row in o.rows], run.ended(), task.name)
+    run = replace(run.ended(), finished=len(outcomes))
+    report = Report([row for o in outcomes for row in o.rows], run, task.name)
     with unwritten.held_back():
         write_reports(paths, report, sound)
     return report

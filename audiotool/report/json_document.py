@@ -14,7 +14,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, from_columns, summary
 from audiotool.metrics.values import Curve, Value
 from audiotool.report.comparison import Comparison, PairedScores
-from audiotool.report.report import Report, Run
+from audiotool.report.report import COUNTS, Report, Run
 
 LARGEST = 1_000_000_000
 """Greatest size of a report in bytes; a file's row has about a thousand."""
@@ -84,10 +84,12 @@ def _run(values: dict[str, Any]) -> Run:
     found = {name: value for name, value in values.items() if name in known}
     settings = _settings(found.pop("settings", {}))
     elapsed = found.pop("elapsed_s", None)
-    words = {name: str(value) for name, value in found.items()}
+    facts: dict[str, Any] = {
+        name: int(value) if name in COUNTS else str(value) for name, value in found.items()
+    }
     # The first reports had no run, and so no version.
     return Run(
-        **{"version": None, **words}, settings=settings, elapsed_s=None if elapsed is None else float(elapsed)
+        **{"version": None, **facts}, settings=settings, elapsed_s=None if elapsed is None else float(elapsed)
     )
 
 

@@ -9,7 +9,7 @@ from audiotool import text
 from audiotool.metrics.rows import Row, means, number_of
 from audiotool.report.comparison import HEADINGS, Comparison
 from audiotool.report.csv_table import on_one_line
-from audiotool.report.report import Report
+from audiotool.report.report import COUNTS, Report
 from audiotool.report.scores import mixed_bands, rounded
 
 FACTS = {
@@ -29,8 +29,7 @@ def to_markdown(report: Report) -> str:
     rows = report.rows
     metrics = list(dict.fromkeys(name for row in rows for name in row.values))
     facts = [name for name in FACTS if any(row.facts.get(name) is not None for row in rows)]
-    count = len(report.recordings())
-    lines = [f"# audiotool report: {count} file{'' if count == 1 else 's'}", ""]
+    lines = [f"# audiotool report: {report.extent()}", ""]
     lines += [f"- {name}: {escaped(on_one_line(value))}" for name, value in _known(report)]
     lines += ["", *_comparison(report.comparison)] if report.comparison is not None else []
     lines += ["", *_table(rows, metrics, facts)] if rows else ["", "No files."]
@@ -46,7 +45,7 @@ def escaped(value: object) -> str:
 
 
 def _known(report: Report) -> list[tuple[str, object]]:
-    facts = vars(report.run) | {"model": None, "checkpoint_sha256": None}
+    facts = vars(report.run) | dict.fromkeys(("model", "checkpoint_sha256", *COUNTS))
     known = [(name.replace("_", " "), value) for name, value in facts.items() if value not in (None, {})]
     made = report.checkpoints().items()
     return known + [("model", f"{model}, SHA-256 {sha256}" if sha256 else model) for model, sha256 in made]

@@ -7,13 +7,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.report.places import locate
 from audiotool.report.read import read_report
-from audiotool.report.report import Report, Run
+from audiotool.report.report import COUNTS, Report, Run
 
 # Names and reports from outside may give any number of shards; all missing ones are listed.
 _NAMED = re.compile(r"(.*?)(\d+)-of-(\d{1,6})(?!\d)(.*)")
@@ -75,13 +75,27 @@ def merged(sources: Sequence[Source]) -> Report:
     return Report(rows, _common([report.run for report in reports]), reports[0].command or "report merge")
 
 
+def interrupted(sources: Iterable[Source]) -> list[str]:
+    """Return the names of the reports of commands that were interrupted. Of a CSV it is not known."""
+    return [source.path.name for source in sources if source.report.run.is_interrupted]
+
+
 def _common(runs: Sequence[Run]) -> Run:
+    """Return what runs have in common, and the sums of their files."""
     first = runs[0]
     unlike = [
         f.name for f in fields(Run) if any(getattr(run, f.name) != getattr(first, f.name) for run in runs)
     ]
     unknown = Run(version=None)
-    return replace(first, **{name: getattr(unknown, name) for name in unlike})
+    facts: dict[str, Any] = {name: getattr(unknown, name) for name in unlike}
+    facts |= {name: _sum(getattr(run, name) for run in runs) for name in COUNTS}
+    return replace(first, **facts)
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """Return the sum of counts, None if one is not known."""
+    known = list(counts)
+    return None if None in known else sum(filter(None, known))
 
 
 def check_distinct(paths: Sequence[Path]) -> None:

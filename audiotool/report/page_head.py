@@ -25,8 +25,7 @@ def title(report: Report) -> str:
     except ValueError:
         words = []
     what = words[1].capitalize() if len(words) > 1 else "Report"
-    count = len(report.recordings())
-    return f"{what}, {count} file{'' if count == 1 else 's'}"
+    return f"{what}, {report.extent()}"
 
 
 def head(report: Report, measures: Sequence[Measure]) -> Markup:
@@ -53,7 +52,8 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     ]
     failures = sum(row.status == "failed" for row in rows)
     skipped = sum(row.status == "skipped" for row in rows)
-    below = [f"{skipped} skipped"] if skipped else []
+    below = [f"of {run.planned}, interrupted"] if run.is_interrupted else []
+    below += [f"{skipped} skipped"] if skipped else []
     below += [f"{len(report.rows)} stems"] if len(rows) < len(report.rows) else []
     totals: list[tuple[str, object, str]] = [("files", len(rows), ", ".join(below))]
     if seconds:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 BEGAN, BEGAN_S = datetime.now().astimezone(), time.monotonic()
 """A moment by the clock on the wall, which somebody may set, and by the one that only goes on."""
 
+COUNTS = ("planned", "finished")
+"""Names of the facts of a run that are counts of files."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -35,6 +38,8 @@ class Run:
         licence: of the checkpoint's weights.
         settings: options of the streams.
         shard: share of the batch, "3/64".
+        planned: number of files of the command.
+        finished: number of those that came to an end, and have rows; fewer where it was interrupted.
     """
 
     command: str | None = None
@@ -47,6 +52,13 @@ class Run:
     licence: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     shard: str | None = None
+    planned: int | None = None
+    finished: int | None = None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether there are files without rows, because the command was interrupted or failed."""
+        return self.planned is not None and self.finished is not None and self.finished < self.planned
 
     @classmethod
     def begin(cls, command: str, **facts: Any) -> Run:
@@ -84,6 +96,13 @@ class Report:
             job = [row.facts.get(name) for name in ("input", "checkpoint_sha256", "elapsed_seconds")]
             found.setdefault(n if None in (job[0], job[2]) else str(job), row)
         return list(found.values())
+
+    def extent(self) -> str:
+        """Return the number of files: "12 files", "2 of 12 files, interrupted"."""
+        if self.run.is_interrupted:
+            return f"{self.run.finished} of {self.run.planned} files, interrupted"
+        count = len(self.recordings())
+        return f"{count} file{'' if count == 1 else 's'}"
 
     def checkpoints(self) -> dict[str, str | None]:
         """Return model -> hash of the checkpoint's file, of all rows, and the run's for rows without one."""

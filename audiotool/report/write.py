@@ -22,7 +22,7 @@ FORMATS = (*TEXTS, PAGE)
 BEGINNINGS = {
     ".json": rb'\{\n  "schema": \d+,\n  "audiotool": "[^"\n]*",\n  "command": "[^"\n]*",\n  "run": \{',
     ".csv": rb"file,(.*,)?reasons,notes\n",
-    ".md": rb"# audiotool report: \d+ files?\n",
+    ".md": rb"# audiotool report: (\d+ files?|\d+ of \d+ files, interrupted)\n",
     PAGE: rb'<!doctype html>\n<html lang="en">\n<head><meta charset="utf-8">'
     rb'<meta http-equiv="Content-Security-Policy" content="default-src &#x27;none&#x27;; script-src ',
 }

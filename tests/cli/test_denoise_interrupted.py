@@ -108,8 +108,15 @@ def test_interrupt_in_the_middle_of_a_batch(
     assert finished == f"audiotool: 2 {rest}"
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
     assert soundfile.info(str(long_folder / "out" / "a.wav")).frames == 8000
-    rows = json.loads((long_folder / "report.json").read_text())["files"]
-    assert [row["file"] for row in rows] == ["a.wav", "b.wav"]
+    document = json.loads((long_folder / "report.json").read_text())
+    assert [row["file"] for row in document["files"]] == ["a.wav", "b.wav"]
+    assert (document["run"]["finished"], document["run"]["planned"]) == (2, 3)
+    if number == signal.SIGTERM:
+        write_speech(long_folder / "in" / "z.wav", 0.5)
+        resumed = start(long_folder, "--skip-existing", "--report", "report.json")
+        assert resumed.wait(PATIENCE) == 0
+        run = json.loads((long_folder / "report.json").read_text())["run"]
+        assert (run["finished"], run["planned"]) == (3, 3)
 
 
 @pytest.mark.parametrize("jobs", ["1", "2"])

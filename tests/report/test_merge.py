@@ -18,7 +18,7 @@ from audiotool.report.csv_table import curves_to_csv, read_csv
 from audiotool.report.merge import are_shards, check_distinct, merged, missing_shards, read_sources
 from audiotool.report.read import check_readable, read_report
 from audiotool.report.report import Report, Run
-from audiotool.report.write import FORMATS, write_reports
+from audiotool.report.write import FORMATS, is_report, write_reports
 
 
 def row(name: str, pesq: float | None, noisy: float = 1.5) -> Row:
@@ -107,6 +107,31 @@ def test_missing_shards_with_names_of_their_own_are_named(tmp_path: Path) -> Non
     assert "1 shard has no report here: shard 2/3" in done.stderr
     for given, are in ((paths[:2], True), (paths, False), ([*paths[:1], tmp_path / "all.json"], False)):
         assert are_shards(read_sources(given)) == are
+
+
+def test_interrupted_shards_are_named(tmp_path: Path) -> None:
+    paths = [tmp_path / f"sh-000{n}-of-0002.json" for n in (1, 2)]
+    for n, path, finished in zip((1, 2), paths, (4, 2), strict=True):
+        rows = [Row(f"{n}{m}.wav", facts={"status": "done"}) for m in range(finished)]
+        run = Run.begin("audiotool denoise", shard=f"{n}/2", planned=4, finished=finished)
+        write_reports([path], Report(rows, run, "denoise"))
+    outputs = [tmp_path / f"all{ending}" for ending in FORMATS]
+    words = [word for path in outputs for word in ("-o", path)]
+    done = run_command("report", "merge", *paths, *words, "--json", "--overwrite")
+    document = json.loads(done.stdout)
+    assert (done.exit_code, document["missing"], document["interrupted"]) == (1, [], [paths[1].name])
+    assert f"interrupted before its end: {paths[1].name}; --skip-existing" in " ".join(done.stderr.split())
+    run = json.loads((tmp_path / "all.json").read_text())["run"]
+    assert (run["planned"], run["finished"]) == (8, 6)
+    markdown, page = ((tmp_path / f"all{ending}").read_text() for ending in (".md", ".html"))
+    assert markdown.startswith("# audiotool report: 6 of 8 files, interrupted\n")
+    assert "Denoise, 6 of 8 files, interrupted" in page
+    assert "<small>of 8, interrupted</small>" in page
+    assert all(map(is_report, outputs))
+    shown = run_command("report", "show", tmp_path / "all.json", "-o", tmp_path / "again.md")
+    assert "6 rows (6 of 8 files, interrupted): " in " ".join(shown.stderr.split())
+    whole = run_command("report", "merge", paths[0], "-o", tmp_path / "one.json", "--json", "--quiet")
+    assert json.loads(whole.stdout)["interrupted"] == []
 
 
 def test_a_report_of_more_shards_than_anyone_has_names_none(tmp_path: Path) -> None:
