@@ -29,6 +29,9 @@ else:
 REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 """All requests to end."""
 
+RAISED = (KeyboardInterrupt, SystemExit)
+"""What they raise, see `unwind_on_request`."""
+
 
 class EndRequest(SystemExit):
     """A request to end. Another `SystemExit` is of code that ends the interpreter by itself."""

@@ -316,7 +316,9 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
             outcome = do(job, process, work, progress)
             with deferred():
                 # Half of a message is none, and the output is there.
-                pipe.send(("finished", outcome, progress.untold))
+                pipe.send(("finished", outcome._replace(request=None), progress.untold))
+            if outcome.request is not None:
+                raise outcome.request
     except (EOFError, BrokenPipeError):
         # The parent has finished, or is gone.
         return

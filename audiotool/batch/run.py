@@ -88,3 +88,5 @@ def _run_here(jobs: Sequence[Job], work: Work, watcher: Watcher) -> Iterator[Out
         outcome = do(job, process, work, partial(watcher.advanced, job))
         watcher.finished(outcome)
         yield outcome
+        if outcome.request is not None:
+            raise outcome.request

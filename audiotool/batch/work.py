@@ -22,6 +22,7 @@ from audiotool.metrics.rows import NOT_FETCHED, REFERENCE_RATE, Row, without_end
 from audiotool.metrics.values import Value
 from audiotool.paths import Folders, is_url
 from audiotool.progress import Progress
+from audiotool.signals import RAISED
 from audiotool.tasks.base import Scoring
 from audiotool.text import listed, one_line, without_credentials
 
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Status = Literal["done", "skipped", "failed"]
+
+INTERRUPTED = "interrupted"
+"""Reason of the scores of outputs that were there when a request to end came, and not scored yet."""
 
 
 class Work(NamedTuple):
@@ -65,6 +69,8 @@ class Outcome(NamedTuple):
         rows: its rows in the report: one, or one a stem where stems were scored.
         seconds: seconds of audio that were processed.
         error: reason why it failed, or was skipped without outputs, in one line.
+        request: request to end that came when its outputs were there; whoever passes the outcome on raises it
+            afterwards.
     """
 
     job: Job
@@ -72,6 +78,7 @@ class Outcome(NamedTuple):
     rows: list[Row]
     seconds: float = 0.0
     error: str | None = None
+    request: BaseException | None = None
 
     @property
     def row(self) -> Row:
@@ -85,7 +92,8 @@ class Outcome(NamedTuple):
 
 
 def do(job: Job, process: Process, work: Work, progress: Progress | None = None) -> Outcome:
-    """Do one job with an opened processor. Every exception becomes a failed outcome, except interrupts.
+    """Do one job with an opened processor. Every exception becomes a failed outcome, except requests to end.
+    One that comes when the outputs are there is part of the outcome.
 
     Outputs that have appeared since the job was planned, of another batch for example, count as those that
     were there before. Where they are skipped, those that another process is writing are left to it.
@@ -113,7 +121,10 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
         if kept:
             return failed(job, kept)
 
+    request: BaseException | None = None
+
     def action() -> tuple[float, list[Row]]:
+        nonlocal request
         with staged(job) as local:
             versions = Versions(local.inputs)
             result = process(local.inputs, local.target, progress)
@@ -127,8 +138,9 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
                 result = result._replace(warnings=(*result.warnings, f"{note}: do it again"))
             else:
                 versions.make_no_older(local.target.paths)
-            rows = _rows(local, work, result)
-            _add_media(rows, local, work)
+            rows, request = _told(local, work, result)
+            if request is not None and any(map(is_url, job.target.places)):
+                raise request  # nothing is sent
         if job.is_remote:
             for row in rows:
                 row.media = row.media and row.media.without_paths()
@@ -138,7 +150,7 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
                 row.facts["output"] = named[row.facts["output"]]
         return result.seconds, rows
 
-    return _outcome_of(job, "done", action)
+    return _outcome_of(job, "done", action)._replace(request=request)
 
 
 def score_skipped(job: Job, work: Work) -> Outcome:
@@ -232,10 +244,24 @@ def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list
     return Outcome(job, status, rows, seconds)
 
 
-def _rows(job: Job, work: Work, result: FileResult | None) -> list[Row]:
-    rows = [Row(job.name, {name: Value(None, job.unscored) for name in work.metrics if job.unscored})]
+def _told(job: Job, work: Work, result: FileResult) -> tuple[list[Row], BaseException | None]:
+    """Return the rows of a job whose outputs are there, and the request to end that came before they were
+    scored and drawn, if one came."""
+    rows: list[Row] = []
+    try:
+        rows = _rows(job, work, result)
+        _add_media(rows, job, work)
+    except RAISED as request:
+        return rows or _rows(job, work, result, INTERRUPTED), request
+    return rows, None
+
+
+def _rows(job: Job, work: Work, result: FileResult | None, interrupted: str = "") -> list[Row]:
+    """Return the rows of a job: scored, or with the reason why it was interrupted before."""
+    reason = interrupted or job.unscored
+    rows = [Row(job.name, {name: Value(None, reason) for name in work.metrics if reason})]
     order: tuple[int, ...] = ()
-    if job.references or _is_rated(job, work):
+    if not interrupted and (job.references or _is_rated(job, work)):
         rows, order = _scored(job, work)
     if result is None:
         return rows

@@ -22,6 +22,7 @@ from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.cli.unwritten import Unwritten
 from audiotool.errors import CheckpointError, PlanError, UnknownCheckpoint, as_plan_error
+from audiotool.signals import RAISED
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
 from audiotool.text import one_line
@@ -35,9 +36,6 @@ if TYPE_CHECKING:
     from audiotool.report.gallery import Sound
     from audiotool.report.report import Report, Run
     from audiotool.report.resumed import FormerReport
-
-REQUESTS = (KeyboardInterrupt, SystemExit)
-"""What requests to end raise, see `signals.unwind_on_request`."""
 
 
 def names() -> list[str]:
@@ -153,7 +151,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
             # Finished files were scored. Their scores are kept.
             for outcome in rest(running, error):
                 keep(outcome)
-            if outcomes or isinstance(error, REQUESTS):
+            if outcomes or isinstance(error, RAISED):
                 _write_reports(plan, outcomes, task, started, sound, unwritten)
                 unwritten.say()
             raise
@@ -190,7 +188,7 @@ def _resumable(plan: Plan, outcomes: Sequence[Outcome], options: TaskOptions) ->
         yield
     except BaseException as error:
         total = len(plan.jobs) + len(plan.skipped)
-        is_worth = total > 1 and (outcomes or isinstance(error, REQUESTS))
+        is_worth = total > 1 and (outcomes or isinstance(error, RAISED))
         if is_worth and not screen.writes_json_events():
             # With --overwrite an output that is there may be an older one.
             again = "" if options.overwrite else "; the same command with --skip-existing does the rest"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from collections.abc import Generator
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +23,8 @@ from audiotool.batch.run import rest, run
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import AudiotoolError
+from audiotool.metrics.values import Value
+from audiotool.tasks.base import Scoring
 
 
 @pytest.fixture
@@ -140,6 +145,27 @@ def test_an_interrupt_loses_no_job_that_has_ended(scripted: Scripted, text: str)
         next(running)
     assert sorted((o.job.name, o.status) for o in outcomes) == [("0", "done"), ("1", "done")]
     assert sorted(path.name for path in (scripted.folder / "out").iterdir()) == ["0.out", "1.out"]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_interrupt_while_an_output_is_scored_loses_no_notes(scripted: Scripted, count: int) -> None:
+    """Its output is there, and no later run makes it again."""
+    jobs = [job._replace(references=(Path("clean.wav"),)) for job in scripted.jobs("tell score", "wait")]
+    running = run(Plan(jobs), Work(scripted, Scoring(("stoi",), best="stoi")), count)
+
+    def interrupt() -> None:
+        wait_until(scripted.scoring.exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    outcomes: list[Outcome] = []
+    with pytest.raises(KeyboardInterrupt):
+        outcomes.extend(running)
+    [outcome] = outcomes
+    assert (outcome.job.name, outcome.status) == ("0", "done")
+    assert outcome.row.values["stoi"] == Value(None, "interrupted")
+    assert outcome.row.facts["output"] == str(scripted.folder / "out" / "0.out")
+    assert len(outcome.row.notes[0]) == 1 << 20
 
 
 def test_an_error_between_two_outcomes_loses_no_job_that_has_ended(scripted: Scripted) -> None:

@@ -22,7 +22,7 @@ class Scripted(FileProcessor):
     """Does what its inputs say, and notes what it begins.
 
     The words of an input: "wait" until the file `go` is there; wait until another job has begun ("after 3");
-    "die"; "tell" so much that it fills a pipe.
+    "die"; "tell" so much that it fills a pipe; "score" without an end.
 
     Args:
         folder: of `go` and of the notes.
@@ -33,6 +33,17 @@ class Scripted(FileProcessor):
     @property
     def go(self) -> Path:
         return self.folder / "go"
+
+    @property
+    def scoring(self) -> Path:
+        """A file that is there when a job is being scored."""
+        return self.folder / "scoring"
+
+    def is_recording(self, source: str | Path) -> bool:
+        if "score" in Path(source).read_text().split():
+            self.scoring.touch()
+            wait_until(self.go.exists)
+        return False
 
     def begun(self) -> list[str]:
         """The names of the jobs that were begun, in their order."""
