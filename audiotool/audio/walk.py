@@ -2,8 +2,9 @@
 
 Links to folders are followed. A folder is entered once, at its own path and not at that of a link, so that
 circular links end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out. Special files with the
-name of a recording (a named pipe, a socket, a broken link), and folders that may not be read, are left out
-and named in one line of the log. Another line names recordings that only an extra can read.
+name of a recording (a named pipe, a socket, a broken link) are left out and named in one line of the log, and
+so are folders that cannot be read, unless the caller takes these. Another line names recordings that only an
+extra can read.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{
 
 
 def walk(
-    folder: Path, wanted: Callable[[Path], bool], entered: Callable[[Path], bool] = lambda folder: True
+    folder: Path,
+    wanted: Callable[[Path], bool],
+    entered: Callable[[Path], bool] = lambda folder: True,
+    denied: dict[Path, str] | None = None,
 ) -> list[Path]:
     """Return all wanted files: those of one folder in the order of their names, before those of its folders.
 
@@ -40,13 +44,16 @@ def walk(
         folder: the first folder, which may be hidden or a link.
         wanted: function from a path to whether the file is returned.
         entered: function from a path to whether a folder below is entered.
+        denied: gets folder -> reason of each that cannot be read, in place of the log.
     Returns:
-        Paths that begin with `folder`, with links unresolved.
+        Paths that begin with `folder`, with links unresolved. What is in a folder that may not be searched is
+        among them: whoever reads it says why it cannot.
     """
     left_out: list[str] = []
     unread: list[str] = []
     found: list[Path] = []
-    for root, names in _folders(folder, entered, left_out):
+    unreadable: dict[Path, str] = {} if denied is None else denied
+    for root, names in _folders(folder, entered, unreadable):
         for path in (Path(root, name) for name in sorted(names) if not name.startswith(".")):
             if not wanted(path):
                 unread += [str(path)] if needs_media(path) else []
@@ -54,6 +61,8 @@ def walk(
                 found.append(path)
             else:
                 left_out.append(f"{path} ({kind})")
+    if denied is None:
+        left_out += [f"{path} ({reason})" for path, reason in unreadable.items()]
     if left_out:
         log.warning("left out of %s: %s", folder, listed(left_out))
     # Where nothing is found, the caller's error says so, with `media_hint`.
@@ -63,15 +72,15 @@ def walk(
 
 
 def _folders(
-    first: Path, entered: Callable[[Path], bool], left_out: list[str]
+    first: Path, entered: Callable[[Path], bool], denied: dict[Path, str]
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield each folder and the names of its files, once: links to folders after all that are no links.
 
-    Folders that cannot be read are added to `left_out`.
+    Folders that cannot be read are added to `denied`, with the reason.
     """
 
     def unreadable(error: OSError) -> None:
-        left_out.append(f"{error.filename} ({_words(error)})")
+        denied[Path(error.filename)] = _words(error)
 
     seen: set[str] = set()
     links = [first]
@@ -97,15 +106,17 @@ def warn_of_media(paths: Sequence[str | Path]) -> None:
 def media_hint(folder: Path) -> str:
     """Return a clause for an error: which extra to install, where a folder has recordings that only it can
     read; "" for any other folder."""
-    return MEDIA_CLAUSE if not has_pyav() and walk(folder, is_media_name) else ""
+    # An earlier walk has named what cannot be read.
+    return MEDIA_CLAUSE if not has_pyav() and walk(folder, is_media_name, denied={}) else ""
 
 
 def special_kind(path: Path) -> str | None:
-    """Return the kind of a special file in words, None for a file or a folder."""
+    """Return the kind of a special file in words, None for a file or a folder, and for what cannot be looked
+    at, of which its reader says why."""
     try:
         mode = path.stat().st_mode
-    except OSError as error:
-        return "a link to nothing" if os.path.islink(path) else _words(error)
+    except OSError:
+        return "a link to nothing" if os.path.islink(path) else None
     return None if stat.S_ISREG(mode) or stat.S_ISDIR(mode) else SPECIAL.get(stat.S_IFMT(mode), "no file")
 
 

@@ -30,15 +30,18 @@ class Found(NamedTuple):
         path: the file; a URL is text, because the key of an object is no path.
         relative: its path below the folder in which it was found; its name where the user named it.
         given: True when the user named it, False when it was found in a folder or by a pattern.
+        obstacle: reason why it is a folder of which nothing can be read; "" for a file.
     """
 
     path: str | Path
     relative: PurePath
     given: bool = False
+    obstacle: str = ""
 
 
 def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> list[Found]:
     """Expand inputs to files, in sorted order and without repeats; name folders without any.
+    Folders that cannot be read are among the inputs, with the reason.
 
     Of a file and links to it in folders the file itself is an input, under its own name, and a warning names
     the links. Links that the user named are inputs.
@@ -145,11 +148,15 @@ def _in_folder(folder: Path, excluded: Sequence[str], reads: Sequence[str]) -> l
         real = os.path.realpath(below)
         return not any(are_one(real, place) for place in excluded)
 
-    paths = walk(folder, wanted, entered)
+    denied: dict[Path, str] = {}
+    paths = walk(folder, wanted, entered, denied)
     # Where nothing is found, the error says so.
     if bare and paths:
         log.warning("left out: %s; %s", listed(bare), BARE_CLAUSE)
-    return [Found(path, path.relative_to(folder)) for path in paths]
+    closed = {path: f"cannot read the folder {path}: {reason}" for path, reason in denied.items()}
+    return [
+        Found(path, path.relative_to(folder), obstacle=closed.get(path, "")) for path in (*paths, *closed)
+    ]
 
 
 def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> list[Found]:
@@ -169,7 +176,8 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
             continue
         if os.path.isdir(path):
             found += [
-                Found(f.path, path.relative_to(base) / f.relative) for f in _in_folder(path, excluded, reads)
+                f._replace(relative=path.relative_to(base) / f.relative)
+                for f in _in_folder(path, excluded, reads)
             ]
         elif path.suffix.lower() in reads:
             kind = special_kind(path)

@@ -121,7 +121,8 @@ def make_plan(inputs: Sequence[str], layout: Layout) -> Plan:
     usable: list[Job] = []
     blocked: list[Job] = []
     for job in jobs:
-        may_be_done = is_skipping and bool(job.obstacle) and all(map(os.path.isfile, job.target.places))
+        places = job.target.places
+        may_be_done = is_skipping and bool(job.obstacle and places) and all(map(os.path.isfile, places))
         (blocked if job.obstacle and not may_be_done else usable).append(job)
     plan = _split_existing(usable, layout.existing, folders)
     plan = plan._replace(jobs=sorted([*plan.jobs, *blocked], key=lambda job: bool(job.obstacle)))
@@ -142,12 +143,14 @@ def _file_jobs(inputs: Sequence[str], layout: Layout) -> list[Job]:
         _check_standard_output(layout)
     elif layout.output is None and not layout.suffix:
         layout = replace(layout, suffix=f"_{layout.outputs.done}")
+    closed = [Job(str(f.path), f.path, Target(()), obstacle=f.obstacle) for f in found if f.obstacle]
+    found = [f for f in found if not f.obstacle]
     jobs = _found_jobs(found, layout, several) if found else []
     jobs = _with_listed(jobs, layout, several) if layout.listed else jobs
     if jobs and all(job.unscored and not job.references for job in jobs):
         # If no job has a reference, the place of the references is wrong.
         raise PlanError(jobs[0].unscored)
-    return jobs
+    return jobs + closed
 
 
 def _found_jobs(found: list[Found], layout: Layout, several: bool) -> list[Job]:

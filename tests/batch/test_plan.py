@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.audio import write_speech
 
+from audiotool.batch.job import Existing
+from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Outputs
@@ -349,3 +353,45 @@ def test_folder_that_cannot_be_written(folder: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PlanError, match="no permission to write"):
         make_plan([str(folder)], Layout(output=str(folder / "out")))
+
+
+@pytest.mark.parametrize("existing", ["refuse", "skip"])
+def test_a_folder_that_cannot_be_read_fails_alone(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    existing: Existing,
+) -> None:
+    real = os.scandir
+
+    def scan(place: str | Path) -> Iterator[os.DirEntry[str]]:
+        if Path(place) == folder / "sub":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(place))
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scan)
+    layout = Layout(output=str(tmp_path / "out"), existing=existing)
+    reason = f"cannot read the folder {folder}/sub: no permission"
+    for found in (folder, folder / "*"):
+        plan = make_plan([str(found)], layout)
+        assert [(job.name, job.obstacle) for job in plan.jobs] == [
+            *(("a.wav", ""), (f"{folder}/sub", reason))
+        ]
+        assert not plan.skipped
+    # Of a place without anything else, one line says why.
+    for found in (folder / "sub", folder / "s*"):
+        with pytest.raises(PlanError, match=f"^{reason}$"):
+            make_plan([str(found)], layout)
+    assert not caplog.records
+
+
+def test_a_listed_output_that_has_no_name_is_not_there_already(folder: Path, tmp_path: Path) -> None:
+    there = write_speech(tmp_path / "b.flac")
+    entries = [
+        Entry(f"{folder}/a.wav", "a.unknown", line=1),
+        Entry(f"{folder}/sub/b.flac", str(there), line=2),
+    ]
+    plan = make_plan([], Layout(listed=entries, existing="skip"))
+    assert [job.name for job in plan.skipped] == [f"{folder}/sub/b.flac"]
+    assert [bool(job.obstacle) for job in plan.jobs] == [True]
