@@ -45,7 +45,7 @@ class Shard:
         plan's order. Shares differ by no more than one job, and in size by no more than the largest input.
 
         Args:
-            sizes: sizes of the jobs' inputs in bytes, in the plan's order.
+            sizes: sizes of the jobs' inputs in bytes, in the plan's order; 0 where one is not known.
         """
         order = sorted(range(len(sizes)), key=lambda n: -sizes[n])
         return sorted(order[self.index - 1 :: self.count])
