@@ -164,7 +164,7 @@ def test_references_and_f0_match_in_either_form(tmp_path: Path, tiny_checkpoint:
     found = References(tmp_path / "ref", ("speech",), several=True).of(Found(tmp_path / relative, relative))
     assert found == (reference,)
     np.save(tmp_path / "ref" / f"{DECOMPOSED}.npy", np.zeros(3))
-    (f0,) = Vocode(VocodeOptions(f0=str(tmp_path / "ref"))).f0_of(Path(f"{COMPOSED}.wav"))
+    (f0,) = Vocode(VocodeOptions(f0=tmp_path / "ref")).f0_of(Path(f"{COMPOSED}.wav"))
     assert like_named(f0) == tmp_path / "ref" / f"{DECOMPOSED}.npy"
 
 

@@ -47,7 +47,7 @@ def test_pipelines_answer_the_same_under_the_callers_modes(pipeline: audiotool.P
     with torch.autocast("cpu", dtype=torch.bfloat16):
         torch.testing.assert_close(pipeline(x, 16000), expected)
         live = pipeline.live(16000)
-        torch.testing.assert_close(torch.cat((live.feed(x), live.flush())), expected, atol=1e-5, rtol=0)  # type: ignore[arg-type]
+        torch.testing.assert_close(torch.cat((live.feed(x), live.flush())), expected, atol=1e-5, rtol=0)
     with torch.enable_grad():
         assert not pipeline(x.clone().requires_grad_(), 16000).requires_grad
     assert not torch.is_inference_mode_enabled()
