@@ -199,7 +199,7 @@ def _spool(start: bytes, pipe: BinaryIO, name: str) -> BinaryIO:
 def wav_header(
     sample_rate: int, channels: int, subtype: str, frames: int | None, chunks: bytes = b""
 ) -> bytes:
-    """Return a WAV header; an unknown or too great length becomes 0xFFFFFFFF, as of other programs.
+    """Return a WAV header; an unknown or too great length in bytes becomes 0xFFFFFFFF, as of other programs.
 
     Args:
         sample_rate: Hz.
@@ -214,9 +214,10 @@ def wav_header(
     fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block, block, width * 8)
     fact = b""
     if tag != 1:
-        # All but PCM have an extension, here of 0 bytes, and the number of samples a channel.
+        # All but PCM have an extension, here of 0 bytes, and the number of samples a channel. FFmpeg takes
+        # 0 for unknown, and any other number for true.
         fmt += bytes(2)
-        fact = struct.pack("<4sII", b"fact", 4, size // block if is_known else 0xFFFFFFFF)
+        fact = struct.pack("<4sII", b"fact", 4, size // block if is_known else 0)
     head = b"WAVE" + struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + fact + chunks
     head += struct.pack("<4sI", b"data", size)
     return struct.pack("<4sI", b"RIFF", len(head) + size + size % 2 if is_known else 0xFFFFFFFF) + head
