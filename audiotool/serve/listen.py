@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 
 from audiotool.errors import InputError
@@ -28,9 +27,9 @@ def listen(host: str, port: int, stall_seconds: float) -> socket.socket:
     try:
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        number = error.errno or 0
-        why = os.strerror(number)  # `error.strerror` has the address once more
-        option = "--port" if number in (errno.EADDRINUSE, errno.EACCES) else "--host"
+        # Python adds the address once more. `os.strerror` knows no errors of Windows' sockets.
+        why = (error.strerror or str(error)).partition(" (while attempting to bind ")[0]
+        option = "--port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "--host"
         raise InputError(f"cannot listen on {host}, port {port}: {why}: give another {option}") from error
     if hasattr(socket, "TCP_USER_TIMEOUT"):
         # Connections inherit it.

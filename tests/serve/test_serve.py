@@ -230,6 +230,17 @@ def test_an_address_that_is_taken_is_told_once_with_what_to_do() -> None:
     assert str(told.value) == f"cannot listen on 127.0.0.1, port {port}: {why}: give another --port"
 
 
+def test_an_error_of_windows_sockets_is_told_in_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its number is none of C's, so that `os.strerror` calls it unknown."""
+
+    def taken(address: tuple[str, int], **_: Any) -> socket.socket:
+        raise OSError(10048, f"Only one usage is permitted (while attempting to bind on address {address})")
+
+    monkeypatch.setattr(socket, "create_server", taken)
+    with pytest.raises(InputError, match=r"port 8321: Only one usage is permitted: give another --host$"):
+        listen("127.0.0.1", 8321, 1.0)
+
+
 def test_an_address_of_another_machine_is_told_with_what_to_do() -> None:
     with pytest.raises(InputError, match=r"cannot listen on 192\.0\.2\.1, port 0: .*: give another --host"):
         listen("192.0.2.1", 0, 1.0)
