@@ -130,7 +130,9 @@ def serve(
         )
     for name in allow_host or ():
         if not re.fullmatch(r"[\w.-]+", name, re.ASCII):
-            raise PlanError(f"--allow-host is a name without https:// and port, got '{name}'")
+            raise PlanError(
+                f"--allow-host is a name of a-z, 0-9, - and ., without https:// and port, got '{name}'"
+            )
     require_extra("serve", "audiotool serve")
     pipeline = _load(
         str(checkpoint) if checkpoint is not None else model or "denoise", device, engine, threads

@@ -75,7 +75,8 @@ def test_a_name_that_no_request_can_have_is_refused(monkeypatch: pytest.MonkeyPa
     assert run_command(*words).exit_code == 0
     done = run_command(*words, "--allow-host", name)
     assert done.exit_code == 2
-    assert f"--allow-host is a name without https:// and port, got '{name}'" in done.stderr
+    why = "--allow-host is a name of a-z, 0-9, - and ., without https:// and port"
+    assert f"{why}, got '{name}'" in done.stderr
 
 
 def test_other_sites_pages_are_refused(server: Running) -> None:
