@@ -359,9 +359,9 @@ class FileWriter(ReplacingWriter):
         elif self.subtype in COMPANDED:
             data, beyond = limit(block)
             self.limited += beyond
-        self._check_scratch(len(block), self.frames)
-        self._container(self._form[3], self.frames)
         try:
+            self._check_scratch(len(block), self.frames)
+            self._container(self._form[3], self.frames)
             with self._writing():
                 for start in range(0, len(data), WRITE_FRAMES):
                     self._file.write(data[start : start + WRITE_FRAMES])

@@ -11,6 +11,7 @@ from kit.audio import speech_like
 from kit.devices import BLOCK, RATE
 from kit.disk import largest_file
 
+from audiotool.audio import long_wav
 from audiotool.errors import InputError, PlanError
 from audiotool.live.recorder import Recorder, check_places
 
@@ -85,6 +86,23 @@ def test_what_came_before_a_full_disk_is_kept(tmp_path: Path, ending: str) -> No
         assert int.from_bytes(data[4:8], "little") == len(data) - 8
         assert data[:4] == b"RIFF"
     assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_what_came_before_the_end_of_a_format_is_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """AIFF holds 4 GiB, which are 12 hours of 48 kHz."""
+    monkeypatch.setattr(long_wav, "WAV_BYTES", 20001)
+    places = (tmp_path / "in.aiff", tmp_path / "out.wav")
+    recorder = Recorder(*places, RATE)
+    for which in (0, 1):
+        recorded(recorder, which, blocks(1.6))
+    recorder.commit()
+    with pytest.raises(InputError, match="AIFF holds 4 GiB, .* what came before is in .*in.aiff and "):
+        recorder.check()
+    found = [soundfile.read(str(place))[0] for place in recorder.kept]
+    assert [len(samples) for samples in found] == [39 * BLOCK, 100 * BLOCK]
+    np.testing.assert_array_equal(*(samples[: 39 * BLOCK] for samples in found))
 
 
 @pytest.mark.parametrize("ending", [".flac", ".ogg", ".mp3"])
