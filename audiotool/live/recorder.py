@@ -40,7 +40,7 @@ class Recorder:
         self.kept: list[Path] = []
         self.lost = 0
         # Per file the error after which nothing more is written to it.
-        self._errors: dict[int, AudiotoolError] = {}
+        self._errors: list[AudiotoolError | None] = [None, None]
         self._blocks: queue.Queue[tuple[int, int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
         # Per file the samples of lost blocks for which silence is still to be written.
         self._missing = [0, 0]
@@ -70,12 +70,12 @@ class Recorder:
             self._missing[which] += len(samples)
 
     def check(self) -> None:
-        """Raise the first error of a file, if there was one; after `commit` it says what is kept.
+        """Raise the error of a file, if there was one; after `commit` it says what is kept.
 
         Raises:
             InputError: a file could not be written.
         """
-        error = next(iter(self._errors.values()), None)
+        error = self._errors[0] or self._errors[1]
         if error is not None and self.kept:
             raise InputError(f"{error}; what came before is in {' and '.join(map(str, self.kept))}")
         if error is not None:
@@ -99,7 +99,7 @@ class Recorder:
                     writer.commit()
                     self.kept.append(Path(writer.name))
                 except AudiotoolError as error:
-                    self._errors.setdefault(which, error)
+                    self._errors[which] = self._errors[which] or error
 
     def _work(self) -> None:
         while (item := self._blocks.get()) is not None:
@@ -107,7 +107,7 @@ class Recorder:
 
     def _write(self, which: int, missing: int, samples: Samples) -> None:
         """Write silence of so many samples, and samples, to a file that has had no error."""
-        if which in self._errors:
+        if self._errors[which] is not None:
             return
         try:
             for part in (np.zeros(missing, np.float32), samples):
