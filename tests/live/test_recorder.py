@@ -98,7 +98,7 @@ def test_what_came_before_the_end_of_a_format_is_kept(
     for which in (0, 1):
         recorded(recorder, which, blocks(1.6))
     recorder.commit()
-    with pytest.raises(InputError, match="AIFF holds 4 GiB, .* what came before is in .*in.aiff and "):
+    with pytest.raises(InputError, match=r"AIFF holds 4 GiB, .* what came before is in .*in\.aiff and "):
         recorder.check()
     found = [soundfile.read(str(place))[0] for place in recorder.kept]
     assert [len(samples) for samples in found] == [39 * BLOCK, 100 * BLOCK]
