@@ -29,7 +29,7 @@ _UNSTORABLE = re.compile(
 )
 """What Windows has in no name: signs, a dot or a space at the end, the first letter of a device's name."""
 
-_LOCAL_URL = re.compile(r"(?:file|local)://")
+_LOCAL_URL = re.compile(r"(?:file|local)://(?=.)")
 """Beginning of a URL of a file of this machine."""
 
 ONE_STORE = {"s3a": "s3", "gcs": "gs", "az": "abfs", "abfss": "abfs", "ssh": "sftp"}

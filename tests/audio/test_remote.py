@@ -13,7 +13,7 @@ import pytest
 from audiotool import extras
 from audiotool.audio import remote
 from audiotool.errors import InputError, PlanError
-from audiotool.paths import is_url
+from audiotool.paths import is_url, without_file_protocol
 
 fsspec = pytest.importorskip("fsspec", reason=extras.install("remote"))
 from fsspec.implementations.memory import MemoryFileSystem  # noqa: E402
@@ -69,6 +69,20 @@ def test_urls_are_distinguished_from_paths(place: str) -> None:
 )
 def test_paths_are_no_urls(place: object) -> None:
     assert not is_url(place)
+
+
+@pytest.mark.parametrize(
+    ("place", "path"),
+    [
+        ("file:///a.wav", "/a.wav"),
+        ("local://in/a.wav", "in/a.wav"),
+        ("file://", "file://"),
+        ("s3://b", "s3://b"),
+    ],
+)
+def test_a_url_of_this_machine_is_a_path(place: str, path: str) -> None:
+    """Without one it is no folder, which "" would be."""
+    assert without_file_protocol(place) == path
 
 
 def test_the_name_of_a_signed_url_is_that_of_its_path() -> None:
