@@ -75,7 +75,7 @@ def read_json_report(path: Path) -> Report:
             str(document.get("command", "evaluate")),
             comparison=_comparison(document["comparison"]) if "comparison" in document else None,
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise InputError(f"{path} is no report of audiotool: give the .json that --report wrote") from error
 
 

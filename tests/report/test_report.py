@@ -240,7 +240,15 @@ def test_a_report_of_many_files_is_read_back(rows: list[Row], tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", "{}", '{"files": 3, "summary": {}}', '{"files": [{}], "summary": {}}']
+    "text",
+    [
+        "",
+        "[]",
+        "{}",
+        '{"files": 3, "summary": {}}',
+        '{"files": [{}], "summary": {}}',
+        '{"files": [], "summary": {}, "run": {"planned": 1e999}}',
+    ],
 )
 def test_invalid_reports_are_refused_in_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / "r.json").write_text(text)
