@@ -76,8 +76,8 @@ def merged(sources: Sequence[Source]) -> Report:
 
 
 def interrupted(sources: Iterable[Source]) -> list[str]:
-    """Return the names of the reports of commands that were interrupted. Of a CSV it is not known."""
-    return [source.path.name for source in sources if source.report.run.is_interrupted]
+    """Return the paths of the reports of commands that were interrupted. Of a CSV it is not known."""
+    return [str(source.path) for source in sources if source.report.run.is_interrupted]
 
 
 def _common(runs: Sequence[Run]) -> Run:

@@ -119,8 +119,8 @@ def test_interrupted_shards_are_named(tmp_path: Path) -> None:
     words = [word for path in outputs for word in ("-o", path)]
     done = run_command("report", "merge", *paths, *words, "--json", "--overwrite")
     document = json.loads(done.stdout)
-    assert (done.exit_code, document["missing"], document["interrupted"]) == (1, [], [paths[1].name])
-    assert f"interrupted before its end: {paths[1].name}; --skip-existing" in " ".join(done.stderr.split())
+    assert (done.exit_code, document["missing"], document["interrupted"]) == (1, [], [str(paths[1])])
+    assert f"interrupted before its end: {paths[1]}; --skip-existing" in " ".join(done.stderr.split())
     run = json.loads((tmp_path / "all.json").read_text())["run"]
     assert (run["planned"], run["finished"]) == (8, 6)
     markdown, page = ((tmp_path / f"all{ending}").read_text() for ending in (".md", ".html"))
