@@ -149,7 +149,7 @@ def output_option(places: str) -> Any:
         "--output",
         "-o",
         metavar="PATH",
-        help=f"{places}; without it outputs go beside their inputs, what was done behind their names.",
+        help=f"{places}; without it outputs go beside their inputs, named after what was done.",
         show_default=False,
     )
 
