@@ -1,10 +1,10 @@
 """Find the files of a folder and all folders below, in the same way for every command.
 
 Links to folders are followed. A folder is entered once, at its own path and not at that of a link, so that
-circular links end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out. Special files with the
-name of a recording (a named pipe, a socket, a broken link) are left out and named in one line of the log, and
-so are folders that cannot be read, unless the caller takes these. Another line names recordings that only an
-extra can read.
+circular links end. Hidden files and folders (`.Trash`, `._talk.wav`) are left out, and those of the system.
+Special files with the name of a recording (a named pipe, a socket, a broken link) are left out and named in
+one line of the log, and so are folders that cannot be read, unless the caller takes these. Another line names
+recordings that only an extra can read.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ SPECIAL = {
     stat.S_IFBLK: "a device",
 }
 """Types of special files -> their names in messages."""
+
+OF_SYSTEM = ("lost+found", "System Volume Information", "$RECYCLE.BIN")
+"""Folders at the top of disks, which hold no recordings of the user's and mostly cannot be read."""
 
 MEDIA_CLAUSE = f"; {', '.join(MEDIA_ENDINGS[:3])} and the like are read after `{INSTALL_PYAV}`"
 """What an error adds where recordings need PyAV."""
@@ -91,8 +94,8 @@ def _folders(
                 folders.clear()
                 continue
             seen.add(real)
-            below = [Path(root, name) for name in sorted(folders) if not name.startswith(".")]
-            below = [path for path in below if entered(path)]
+            shown = [name for name in sorted(folders) if not name.startswith(".") and name not in OF_SYSTEM]
+            below = [path for path in (Path(root, name) for name in shown) if entered(path)]
             links += [path for path in below if os.path.islink(path)]
             folders[:] = [path.name for path in below if not os.path.islink(path)]
             yield root, names

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, has_pyav, is_bare_name, needs_media
-from audiotool.audio.walk import MEDIA_CLAUSE, special_kind, walk, warn_of_media
+from audiotool.audio.walk import MEDIA_CLAUSE, OF_SYSTEM, special_kind, walk, warn_of_media
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
 from audiotool.paths import MISSING, Folders, absence, are_one, is_below, is_url, like_named, resolved
@@ -172,7 +172,7 @@ def _in_pattern(pattern: str, places: Sequence[str], reads: Sequence[str]) -> li
     for match in sorted(glob.glob(pattern, recursive=True)):
         path = Path(match)
         real = os.path.realpath(path)
-        if any(is_below(real, place) for place in excluded):
+        if path.name in OF_SYSTEM or any(is_below(real, place) for place in excluded):
             continue
         if os.path.isdir(path):
             found += [

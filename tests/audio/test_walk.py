@@ -27,7 +27,7 @@ EXPECTED = ["a.wav", "deep/b.wav", "linked/c.wav"]
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three recordings, one of them behind a link, among all that is none."""
     folder = tmp_path / "in"
-    for name in ("in/a.wav", "in/deep/b.wav", "other/c.wav", "in/.Trash/old.wav"):
+    for name in ("in/a.wav", "in/deep/b.wav", "other/c.wav", "in/.Trash/old.wav", "in/lost+found/d.wav"):
         write_speech(tmp_path / name, 0.1)
     (folder / "._a.wav").write_bytes(b"\0\5\x16\7" + bytes(100))
     (folder / "linked").symlink_to(tmp_path / "other")
@@ -61,6 +61,8 @@ def test_a_pattern_names_special_files(tree: Path, tmp_path: Path, caplog: pytes
     plan = make_plan([f"{tree}/*.wav"], Layout(output=str(tmp_path / "out")))
     assert [job.name for job in plan.jobs] == ["a.wav"]
     assert f"{tree}/pipe.wav (a named pipe)" in caplog.text
+    folders = make_plan([f"{tree}/*/"], Layout(output=str(tmp_path / "out")))
+    assert [job.name for job in folders.jobs if job.name.startswith("lost")] == []
 
 
 def test_many_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
