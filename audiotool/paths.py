@@ -71,8 +71,10 @@ def resolved(place: str | Path) -> str:
         return os.path.realpath(place)
     protocol, _, rest = place.partition("://")
     protocol = ONE_STORE.get(protocol, protocol)
-    rest = posixpath.normpath(rest) if protocol in FILE_STORES else rest.rstrip("/")
-    return f"{protocol}://{rest}"
+    if protocol in FILE_STORES:
+        host, _, path = rest.partition("/")
+        rest = host + posixpath.normpath(f"/{path.lstrip('/')}")  # above a root there is none
+    return f"{protocol}://{rest.rstrip('/')}"
 
 
 def place_of_key(key: str) -> PurePosixPath:

@@ -233,7 +233,7 @@ def test_protocols_of_one_store_are_one_place(store: str) -> None:
         entry = Entry(f"{one}://bucket/in/a.wav", f"{other}://bucket/in/a.wav")
         with pytest.raises(PlanError, match="would replace its own input"):
             make_plan([], Layout(listed=[entry], existing="overwrite"))
-    for other in ("sftp://host/in/./a.wav", "ssh://host//in/x/../a.wav"):
+    for other in ("sftp://host/in/./a.wav", "ssh://host//in/x/../a.wav", "sftp://host/../in/a.wav"):
         with pytest.raises(PlanError, match="would replace its own input"):
             make_plan([], Layout(listed=[Entry("sftp://host/in/a.wav", other)], existing="overwrite"))
     listed = [
