@@ -27,6 +27,7 @@ from audiotool.discovery import package_of
 from audiotool.errors import DependencyError
 from audiotool.extras import (
     DISTRIBUTION,
+    MAPSS,
     PORTAUDIO,
     accepted_versions,
     distribution_of,
@@ -200,7 +201,8 @@ def check_packages(errors: dict[str, str]) -> Iterator[Finding]:
     for extra, packages in OPTIONAL.items():
         missing = [name for name in packages if version_of(name) is None]
         if missing:
-            command = f'{_pip()} "{DISTRIBUTION}[{extra}]"'
+            # Here mapss-measures would bring old versions of what other packages need.
+            command = MAPSS if extra == "mapss" else f'{_pip()} "{DISTRIBUTION}[{extra}]"'
             rest = "" if len(missing) == len(packages) else f"{', '.join(missing)} "
             yield Finding(f"extra {extra}", "ok", f"{rest}not installed: for {PURPOSES[extra]} `{command}`")
         for name in packages:

@@ -43,6 +43,11 @@ EXTRAS = {
 PORTAUDIO = "apt-get install libportaudio2, brew install portaudio"
 """Commands that install the library under sounddevice, whose wheels for Linux have none."""
 
+MAPSS = (
+    "python3 -m venv DIR && DIR/bin/pip install mapss-measures, then AUDIOTOOL_MAPSS_PYTHON=DIR/bin/python"
+)
+"""How mapss-measures is installed beside newer versions of numpy and others than it takes."""
+
 
 def modules_of(extra: str) -> list[str]:
     """Return the modules that an extra installs."""

@@ -27,7 +27,7 @@ import numpy as np
 import soundfile
 
 from audiotool.errors import DependencyError
-from audiotool.extras import is_there
+from audiotool.extras import MAPSS, is_there
 from audiotool.metrics.base import JointMetric, Mixture, Unscorable, Waveform
 from audiotool.metrics.child import Child
 from audiotool.metrics.values import Curve, StemScore
@@ -41,7 +41,6 @@ BACKBONE = "AUDIOTOOL_MAPSS_BACKBONE"
 NETWORK = "facebook/wav2vec2-large-lv60"
 """Name by which the package loads the network."""
 
-INSTALL = f"python3 -m venv DIR && DIR/bin/pip install mapss-measures, then {PYTHON}=DIR/bin/python"
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
 
 
@@ -145,7 +144,7 @@ def _worker() -> _Worker:
     """
     python = os.environ.get(PYTHON) or (sys.executable if is_there("mapss") else None)
     if python is None:
-        raise DependencyError(f"MAPSS needs mapss-measures in an environment of its own: {INSTALL}")
+        raise DependencyError(f"MAPSS needs mapss-measures in an environment of its own: {MAPSS}")
     backbone = os.environ.get(BACKBONE)
     if not backbone:
         raise DependencyError(
