@@ -28,6 +28,8 @@ KEYS: list[tuple[str, str, Any]] = [
         ("mixing", f"{name}_probability", 0.9)
         for name in ("lead_in", "island", "level_jump", "noise_only", "clean_only", "reverberation")
     ),
+    ("mixing", "reverberation_target", "dry"),
+    ("mixing", "early_ms", 5.0),
     ("mixing", "snr_db", (40.0, 40.0)),
     ("mixing", "level_dbfs", (-50.0, -49.0)),
     ("mixture", "noise_probability", 1.0),
@@ -65,6 +67,19 @@ def test_a_training_is_told_of_them(corpus: Path, caplog: pytest.LogCaptureFixtu
         dataset(corpus, "mixture", "valid", evaluation={"island_probability": 0.5})
     assert "examples of 'mixture' do not use data.mixing.lead_in_probability" in caplog.messages
     assert "examples of 'mixture' do not use data.evaluation.island_probability" in caplog.messages
+
+
+def test_an_evaluation_of_narrow_band_speech_has_no_noise(corpus: Path) -> None:
+    def made(**changes: Any) -> dict[str, torch.Tensor]:
+        noise = {"noise_probability": 1.0}
+        return dataset(corpus, "narrow-band", evaluation=changes, narrow_band=noise)[0]
+
+    quiet, noisy = made(), made(snr_db=(-5.0, -5.0))
+    assert all(torch.equal(quiet[name], noisy[name]) for name in quiet)
+    data = DataConfig(mixing={"snr_db": (-5.0, -5.0)}, evaluation={"snr_db": (-5.0, -5.0)})
+    kind = EXAMPLES.get("narrow-band")
+    assert kind.unused_keys(data, True) == []
+    assert kind.unused_keys(data, False) == ["data.evaluation.snr_db"]
 
 
 @pytest.mark.parametrize("name", list(recipe.shipped()))

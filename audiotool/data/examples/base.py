@@ -20,6 +20,7 @@ from audiotool.errors import RecipeError
 Tensors = dict[str, Samples]
 """The arrays of an example by name: "input" (C, T), "target" (S * C, T) and others, numpy float32."""
 
+TRAINING_SECTIONS = ("mixing", "augmentation", "narrow_band", "mixture", "enrolment", "array")
 
 # The keys of `data` that the steps of the mixer use, as shell patterns.
 SPEECH = ("augmentation.speed*", "augmentation.formant*", "augmentation.equalisation*", "mixing.level_dbfs")
@@ -28,7 +29,6 @@ NOISE = (
     *("mixing.snr_db", "mixing.noises", "mixing.babble*", "mixing.envelope_db", "mixing.synthetic"),
     *("mixing.noise_reverberation_probability", "augmentation.noise_speed"),
 )
-TRAINING_SECTIONS = ("mixing", "augmentation", "narrow_band", "mixture", "enrolment", "array")
 DEGRADED = ("augmentation.clipping*", "augmentation.codec_probability", "augmentation.packet_loss*")
 
 
@@ -40,6 +40,7 @@ class Example(ABC):
         needs: required kinds of data (unless pairs are given and `uses_pairs`).
         uses_pairs: whether `data.pairs` can replace mixing.
         uses: shell patterns of the keys of `data`'s sections that have an effect.
+        uses_in_training: those of further keys, without one on an evaluation.
 
     Args:
         material: the recordings of the split.
@@ -53,6 +54,7 @@ class Example(ABC):
     needs: ClassVar[tuple[Kind, ...]] = ("speech",)
     uses_pairs: ClassVar[bool] = False
     uses: ClassVar[tuple[str, ...]] = ("*",)
+    uses_in_training: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, training: bool) -> None:
         self.material = material
@@ -88,13 +90,14 @@ class Example(ABC):
         """Return the keys whose values differ from the defaults without an effect on this kind; a value of 0
         asks for none."""
         found = []
+        patterns = cls.uses + cls.uses_in_training if training else cls.uses
         for name in TRAINING_SECTIONS if training else ("evaluation",):
             section = getattr(data, name)
             default = type(section)()
             for key in type(section).model_fields:
                 # An evaluation is mixed as a training is.
                 place = f"{'mixing' if name == 'evaluation' else name}.{key}"
-                used = any(fnmatchcase(place, pattern) for pattern in cls.uses)
+                used = any(fnmatchcase(place, pattern) for pattern in patterns)
                 value = getattr(section, key)
                 if not used and value and value != getattr(default, key):
                     found.append(f"data.{name}.{key}")

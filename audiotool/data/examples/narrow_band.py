@@ -8,7 +8,7 @@ import soxr
 
 from audiotool.data.augment import chance, sometimes
 from audiotool.data.clips import Samples
-from audiotool.data.examples.base import NOISE, ROOM, SPEECH, Example, Tensors
+from audiotool.data.examples.base import NOISE, SPEECH, Example, Tensors
 from audiotool.data.mixer import Facts
 from audiotool.dsp.bandwidth import BandwidthMeter
 from audiotool.errors import RecipeError
@@ -32,7 +32,8 @@ class NarrowBand(Example):
 
     name = "narrow-band"
     needs = ("speech",)
-    uses = (*SPEECH, *ROOM, *NOISE, "narrow_band.*")
+    uses = (*SPEECH, "mixing.reverberation_probability", "narrow_band.*")
+    uses_in_training = NOISE
 
     def check(self) -> None:
         super().check()
