@@ -59,7 +59,7 @@ class Rooms:
                 self.unreadable[str(path)] = str(error)
         if self.paths and not self.responses:
             reason = next(iter(self.unreadable.values()), "they hold none")
-            raise InputError(f"no room response of {len(self.paths)} files can be used: {reason}")
+            raise InputError(f"data.rir: none of the {len(self.paths)} files can be used: {reason}")
 
     def _add(self, path: Path) -> None:
         if path.suffix == ".npz":

@@ -60,7 +60,9 @@ def test_responses_that_cannot_be_used_are_left_out(
 
 
 def test_no_usable_response_is_an_error_that_names_one(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no room response of 2 files can be used: .*silent\.wav: silent"):
+    with pytest.raises(
+        InputError, match=r"data\.rir: none of the 2 files can be used: .*silent\.wav: silent"
+    ):
         Rooms([folder / "silent.wav", folder / "nan.wav"], RATE)
 
 
