@@ -103,7 +103,7 @@ def test_pairs_as_the_guide_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert [path.name for path in Path("set/noisy").iterdir()] == ["00000.wav"]
     found = run_command(*denoise)
     assert found.exit_code == 0, found.output
-    assert soundfile.info("out.wav").frames == 8000
+    assert soundfile.info("out-pairs.wav").frames == 8000
 
 
 @pytest.mark.parametrize(
