@@ -21,6 +21,7 @@ import itertools
 import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from numbers import Number
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -232,13 +233,15 @@ class Pipeline:
             InputError: as `__call__`, or `blocks` is a waveform.
         """
         sample_rate = in_whole_hertz(sample_rate)
+        expected = "stream takes an iterable of blocks, got {}: give the pipeline a whole waveform, or as [waveform]"
         if hasattr(blocks, "ndim") or isinstance(blocks, str) or not isinstance(blocks, Iterable):
-            found = f"got {type(blocks).__name__}: give a whole waveform to the pipeline, or as [waveform]"
-            raise InputError(f"stream takes an iterable of blocks, {found}")
+            raise InputError(expected.format(type(blocks).__name__))
         rest = iter(blocks)
         first = next(rest, None)
         if first is None:
             return
+        if isinstance(first, Number):
+            raise InputError(expected.format("one of numbers"))
         array = self._waveform(first)
         channels = array.block.shape[0]
         # The warm-up's blocks are kept as copies: the caller may reuse a block's memory for the next one.

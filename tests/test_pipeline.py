@@ -192,7 +192,9 @@ def test_bad_arrays_are_refused(
         list(pipeline.stream([waveform], rate))
 
 
-@pytest.mark.parametrize("blocks", [np.zeros(100), np.zeros((2, 9)), torch.zeros((2, 9)), "a.wav", None])
+@pytest.mark.parametrize(
+    "blocks", [np.zeros(100), np.zeros((2, 9)), torch.zeros((2, 9)), [0.0, 0.1], "a.wav", None]
+)
 def test_a_waveform_is_no_iterable_of_blocks(pipeline: audiotool.Pipeline, blocks: Any) -> None:
     with pytest.raises(InputError, match=r"stream takes an iterable of blocks.*or as \[waveform\]"):
         list(pipeline.stream(blocks, 16000))
