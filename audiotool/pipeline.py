@@ -233,7 +233,9 @@ class Pipeline:
             InputError: as `__call__`, or `blocks` is a waveform.
         """
         sample_rate = in_whole_hertz(sample_rate)
-        expected = "stream takes an iterable of blocks, got {}: give the pipeline a whole waveform, or as [waveform]"
+        expected = (
+            "stream takes an iterable of blocks, got {}: give the pipeline a whole waveform, or as [waveform]"
+        )
         if hasattr(blocks, "ndim") or isinstance(blocks, str) or not isinstance(blocks, Iterable):
             raise InputError(expected.format(type(blocks).__name__))
         rest = iter(blocks)

@@ -67,14 +67,15 @@ def _locked(folder: str) -> Iterator[None]:
     """
     if sys.platform == "win32":
         raise OSError(errno.ENOLCK, "no locks")
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(descriptor)
-        if found.st_uid != os.geteuid():
-            raise PermissionError(errno.EPERM, "another user's", folder)
-        if not os.path.samestat(found, os.lstat(folder)):
-            raise FileNotFoundError(errno.ENOENT, "another process removed it", folder)
-        yield
-    finally:
-        os.close(descriptor)
+    else:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            found = os.fstat(descriptor)
+            if found.st_uid != os.geteuid():
+                raise PermissionError(errno.EPERM, "another user's", folder)
+            if not os.path.samestat(found, os.lstat(folder)):
+                raise FileNotFoundError(errno.ENOENT, "another process removed it", folder)
+            yield
+        finally:
+            os.close(descriptor)
