@@ -22,7 +22,7 @@ GOLDEN = DATA / "golden"
 TOLERANCE = 4
 """Steps of 16 bits: processors and builds of onnxruntime differ in rounding."""
 
-RUN = "command started elapsed_s machine version model checkpoint_sha256 licence settings"
+RUN = "command started elapsed_s planned finished machine version model checkpoint_sha256 licence settings"
 ROW = (
     "file status input output seconds elapsed_seconds sample_rate channels real_time_factor"
     " input_peak peak limited model checkpoint_sha256 version settings reasons notes"
@@ -85,6 +85,7 @@ def check_report(report: dict[str, Any], command: str, rate: int, made: list[Pat
     assert report.keys() == {"schema", "audiotool", "command", "run", "files", "summary"}
     assert (report["schema"], report["command"], report["summary"]) == (1, command, {})
     assert report["run"].keys() == set(RUN.split())
+    assert (report["run"]["planned"], report["run"]["finished"]) == (1, 1)
     [row] = report["files"]
     assert row.keys() == set(ROW.split()) | ({"bandwidth_hz"} if command == "super-resolve" else set())
     assert (row["file"], row["status"], Path(row["input"])) == ("a.wav", "done", Path("in", "a.wav"))

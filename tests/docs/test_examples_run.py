@@ -47,7 +47,7 @@ NOT_HERE = {
 IMPORTED = re.compile(r"models import (?:.* --name )?(\w[\w-]*)(?= |$)")
 """The name under which a page imports weights."""
 
-ENDS_WITH_ONE = ("--fail-under", "report merge report-*-of-0064.csv")
+ENDS_WITH_ONE = ("--fail-under", "report merge report-*-of-0064.json")
 """Parts of a command line that exits with 1 as expected: no file is so good, and one shard of 64 has run."""
 
 FOLDERS = {
