@@ -47,6 +47,15 @@ class KeepingNames(Halving):
         self.store[path2] = self.store.pop(path1)
 
 
+class Prefixed(Halving):
+    """One that lists keys by their beginning, as object stores do."""
+
+    protocol = "prefixed"
+
+    def find(self, path: str, **_: object) -> list[str]:
+        return sorted(key for key in self.store if key.startswith(f"{self._strip_protocol(path)}/"))
+
+
 @pytest.fixture
 def store() -> Iterator[str]:
     """A folder in memory with two recordings, a hidden one and something else."""
@@ -140,14 +149,18 @@ def test_keys_are_text(store: str) -> None:
         "x/../t.wav": "t.wav",
         "../u.wav": "u.wav",
     }
-    memory = fsspec.filesystem("memory")
-    for key in keys:
-        memory.store[f"/{store.removeprefix('memory://')}/keys/{key}"] = memory.store[
-            f"/{store.removeprefix('memory://')}/a.wav"
-        ]
-    found = remote.find(f"{store}/keys", (".wav",))
-    assert {url: str(place) for url, place in found} == {f"{store}/keys/{k}": p for k, p in keys.items()}
-    memory.store.pop(f"/{store.removeprefix('memory://')}/keys/t.wav")
+    fsspec.register_implementation("prefixed", Prefixed, clobber=True)
+    held = fsspec.filesystem("prefixed").store
+    folder = f"/{store.removeprefix('memory://')}"
+    placed = {f"{folder}/keys/{key}": held[f"{folder}/a.wav"] for key in keys}
+    held.update(placed)
+    try:
+        url = store.replace("memory:", "prefixed:")
+        found = remote.find(f"{url}/keys", (".wav",))
+        assert {one: str(place) for one, place in found} == {f"{url}/keys/{k}": p for k, p in keys.items()}
+    finally:
+        for key in placed:
+            del held[key]
 
 
 def test_recordings_of_excluded_folders_are_no_inputs(store: str) -> None:
