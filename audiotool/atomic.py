@@ -97,13 +97,16 @@ class Replacement:
         os.fsync(self.file.fileno())
         if not _is_at(self._temporary, self.file):
             raise OSError(errno.ESTALE, "another program put something in the place of the unfinished file")
-        if not replaces:
-            self.path = _taken(self.path)
-        _keep_rights(self.path, self.file)
-        if sys.platform == "win32":
-            self.file.close()
-        # It is closed after the rename: without lock and name it would be removed as a leftover.
-        self._temporary.replace(self.path)
+        with ExitStack() as undone:
+            if not replaces:
+                self.path = _taken(self.path)
+                undone.callback(self.path.unlink, missing_ok=True)
+            _keep_rights(self.path, self.file)
+            if sys.platform == "win32":
+                self.file.close()
+            # It is closed after the rename: without lock and name it would be removed as a leftover.
+            self._temporary.replace(self.path)
+            undone.pop_all()
         self._has_ended = True
         self.file.close()
 

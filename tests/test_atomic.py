@@ -52,6 +52,22 @@ def test_a_failure_leaves_the_earlier_file_only(tmp_path: Path) -> None:
     assert path.read_text() == "old"
 
 
+def test_a_name_that_was_taken_is_free_again_after_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: Path, target: Path) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    (tmp_path / "b.txt").write_text("another's")
+    begun = Replacement(tmp_path / "b.txt")
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="full"):
+        begun.commit(replaces=False)
+    begun.discard()
+    assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+    assert (tmp_path / "b.txt").read_text() == "another's"
+
+
 def test_text_keeps_its_line_ends_and_a_file_as_folder_is_reported(tmp_path: Path) -> None:
     write_text(tmp_path / "a.csv", "ä,b\r\n")
     assert (tmp_path / "a.csv").read_bytes() == "ä,b\r\n".encode()
