@@ -90,7 +90,7 @@ def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) ->
     augmentation = recipe.data.augmentation
     low, high = augmentation.low_pass_hz[0], augmentation.high_pass_hz[1]
     half = recipe.audio.sample_rate / 2
-    if high >= min(low, half):
+    if augmentation.band_limit_probability and high >= min(low, half):
         raise RecipeError(
             f"{source}: data.augmentation.high_pass_hz: found {high:g}, should be less than the {low:g} at"
             f" which low_pass_hz begins, and than half of audio.sample_rate ({half:g})"

@@ -216,6 +216,11 @@ def test_refusals_name_the_key_and_the_allowed_values(change: dict[str, Any], me
         recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
 
 
+def test_edges_of_band_limits_that_are_never_drawn_may_be_any() -> None:
+    edges = {"high_pass_hz": [5000, 9000], "band_limit_probability": 0}
+    recipe.parse({"name": "mine"} | MINIMAL | {"data": {"augmentation": edges}}, "mine")
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
