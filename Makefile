@@ -35,8 +35,8 @@ test: $(INSTALLED)
 OLDEST := build/oldest
 OLDEST_PYTHON ?= $(firstword $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python3.10) python3.10)
 OLDEST_EXTRAS := stoi,resampling,mos,loudness,plots,media,serve,remote,live
-OLDEST_TESTS := test_golden.py test_discovery.py test_extras.py test_doctor.py test_atomic.py test_text.py test_stdio.py \
-	files audio/test_reader.py audio/test_media.py audio/test_media_writer.py audio/test_remote.py
+OLDEST_TESTS := test_golden.py test_discovery.py test_extras.py test_doctor.py test_atomic.py test_writable.py test_text.py \
+	test_stdio.py files audio/test_reader.py audio/test_media.py audio/test_media_writer.py audio/test_remote.py
 
 $(OLDEST)/.installed: pyproject.toml
 	$(OLDEST_PYTHON) -m venv $(OLDEST)

@@ -7,31 +7,19 @@ import functools
 import hashlib
 import os
 import re
-import shutil
 import stat
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import BinaryIO
 
-from audiotool.errors import InputError
-from audiotool.paths import clash
 from audiotool.signals import deferred
+from audiotool.writable import LONGEST_NAME, LONGEST_PATH, as_input_error, behind_links, exists, units
 
 if sys.platform != "win32":
     import fcntl
-    import resource
-
-LONGEST_NAME = 255
-"""Greatest length of a file name in bytes; on Windows in UTF-16 units."""
-
-LONGEST_PATH = 259
-"""Greatest length of a path on Windows, in UTF-16 units, where long paths are not switched on."""
-
-LONGEST_FOLDER = 247
-"""The same of a folder that is created."""
 
 PART = re.compile(r"\.((.+\.)?[0-9a-f]{32}|~[0-9a-f]{8})\.part", re.DOTALL)
 """Pattern of the names of files that are not complete."""
@@ -39,14 +27,6 @@ PART = re.compile(r"\.((.+\.)?[0-9a-f]{32}|~[0-9a-f]{8})\.part", re.DOTALL)
 LEFTOVER_SECONDS = 24 * 3600
 """Age from which a file that is not complete is a leftover on Windows: there files are closed for a moment
 before they are renamed."""
-
-CAUSES = {
-    errno.ENOSPC: "the disk is full",
-    errno.EDQUOT: "the disk quota is used up",
-    errno.EFBIG: "the file is larger than the file system or `ulimit -f` allows",
-    errno.EROFS: "the disk is read-only",
-    errno.ENOENT: "its folder was removed while the file was written",
-}
 
 
 class Replacement:
@@ -73,9 +53,9 @@ class Replacement:
     """
 
     def __init__(self, path: Path) -> None:
-        is_there = _is_there(path)
+        is_there = exists(path)
         self._has_ended = False
-        self.path = path = _behind_links(path)
+        self.path = path = behind_links(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         _clean_once(os.path.realpath(path.parent))
         with ExitStack() as undone:
@@ -150,15 +130,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextmanager
-def as_input_error(path: str | Path) -> Iterator[None]:
-    """Raise an `InputError` in place of an `OSError`: the file at a path cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {cause(error)}") from error
-
-
-@contextmanager
 def held(path: Path) -> Iterator[None]:
     """Hold a lock for the `with` block.
 
@@ -185,113 +156,6 @@ def held(path: Path) -> Iterator[None]:
                 # A third process may hold a new file of this name.
                 raise BlockingIOError(errno.EAGAIN, "another process has just removed it", str(path))
         yield
-
-
-def cause(error: OSError) -> str:
-    """Return why a file could not be written, in words."""
-    if sys.platform == "win32" and error.errno == errno.ENOENT and error.filename is not None:
-        # Windows says of too long a path that nothing is there.
-        if _units(os.path.abspath(error.filename)) > LONGEST_FOLDER:
-            return f"Windows takes paths of {LONGEST_PATH} characters and folders of {LONGEST_FOLDER} at most"
-    return CAUSES.get(error.errno or 0) or error.strerror or str(error)
-
-
-def refusal(file: BinaryIO) -> str | None:
-    """Return why the disk accepts no more data, which some libraries do not report; None if it does.
-
-    Args:
-        file: a file that will be removed: the test data is written to its end.
-    """
-    try:
-        os.lseek(file.fileno(), 0, os.SEEK_END)
-        written = 0
-        while written < 1 << 16:
-            written += os.write(file.fileno(), bytes((1 << 16) - written))
-        os.fsync(file.fileno())
-    except OSError as error:
-        return cause(error)
-    return None
-
-
-def shortage(folder: str, more: int, size: int) -> str | None:
-    """Return why a file in a folder cannot grow, which some libraries do not notice; None if it can.
-
-    Args:
-        more: number of bytes by which it grows.
-        size: its size in bytes then.
-    """
-    with suppress(OSError):
-        if shutil.disk_usage(folder).free < more:
-            return CAUSES[errno.ENOSPC]
-    if sys.platform != "win32":
-        largest = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-        if largest != resource.RLIM_INFINITY and largest < size:
-            return CAUSES[errno.EFBIG]
-    return None
-
-
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, as far as that can be known before.
-
-    Raises:
-        InputError: it cannot; the message has the `obstacle`.
-    """
-    reason = obstacle(path)
-    if reason is not None:
-        raise InputError(f"cannot write {path}: {reason}")
-
-
-def check_outputs(paths: Sequence[Path], endings: Sequence[str], kind: str) -> None:
-    """Check the paths of several outputs of one kind, before any work is done.
-
-    Args:
-        endings: those that the kind has, in small letters.
-        kind: word for such an output in messages ("report").
-    Raises:
-        InputError: a path has none of the endings, is given twice, or cannot be written.
-    """
-    for n, path in enumerate(paths):
-        if path.suffix.lower() not in endings:
-            raise InputError(f"{path}: a {kind} ends in {', '.join(endings[:-1])} or {endings[-1]}")
-        if clash(paths[: n + 1]) is not None:
-            raise InputError(f"{path}: two {kind}s cannot be one file")
-        check_writable(path)
-
-
-def obstacle(path: Path) -> str | None:
-    """Return why a file cannot be written, in words, or None. Nothing is created or changed."""
-    return name_obstacle(path) or folder_obstacle(path.parent)
-
-
-def name_obstacle(path: Path) -> str | None:
-    """Return a reason that lies in the file's name, or in what exists under it; else None."""
-    if _units(path.name) > LONGEST_NAME:
-        unit = "characters" if sys.platform == "win32" else "bytes"
-        return f"its name is longer than {LONGEST_NAME} {unit}"
-    if os.path.isdir(path):
-        return "it is a folder"
-    if os.path.exists(path) and not os.path.isfile(path):
-        return "it is a device or a pipe, not a file; '-' writes to standard output"
-    if not os.path.islink(path):
-        return None
-    try:
-        _is_there(path)
-    except OSError as error:
-        return cause(error)
-    return folder_obstacle(_behind_links(path).parent)
-
-
-def folder_obstacle(folder: Path) -> str | None:
-    """Return a reason that lies in the file's folder, which need not exist; else None."""
-    while not os.path.exists(folder):
-        folder = folder.parent
-    if not os.path.isdir(folder):
-        return f"{folder} is not a folder"
-    if not os.access(folder, os.W_OK | os.X_OK):
-        if sys.platform != "win32" and os.statvfs(folder).f_flag & os.ST_RDONLY:
-            return f"the disk of {folder} is read-only"
-        return f"no permission to write in {folder}"
-    return None
 
 
 @contextmanager
@@ -322,7 +186,7 @@ def is_being_written(path: Path) -> bool:
     False where files cannot be locked (Windows, some network file systems).
     """
     try:
-        _remove_unlocked(str(_known_part(_behind_links(path))))
+        _remove_unlocked(str(_known_part(behind_links(path))))
     except BlockingIOError:
         return True
     except OSError:
@@ -339,9 +203,9 @@ def part_name(target: PurePath, token: str | None = None) -> str:
     """Return a name for the unfinished file of a target, a new one without a token of 32 digits."""
     token = token or os.urandom(16).hex()
     name = f".{target.name}.{token}.part"
-    if sys.platform == "win32" and _units(os.path.abspath(target.with_name(name))) > LONGEST_PATH:
+    if sys.platform == "win32" and units(os.path.abspath(target.with_name(name))) > LONGEST_PATH:
         return f".~{token[:8]}.part"
-    return name if _units(name) <= LONGEST_NAME else f".{token}.part"
+    return name if units(name) <= LONGEST_NAME else f".{token}.part"
 
 
 def remove_leftovers(folder: str) -> None:
@@ -361,31 +225,6 @@ def remove_leftovers(folder: str) -> None:
 def _clean_once(folder: str) -> None:
     """Remove the leftovers of a folder, once in a process, because listing a large folder takes long."""
     remove_leftovers(folder)
-
-
-def _is_there(path: Path) -> bool:
-    """Whether a file exists at a path or behind a link.
-
-    Raises:
-        OSError: the system does not follow the link, because it leads in a circle, or because somebody else
-            has placed it in a folder of everybody's.
-    """
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    return True
-
-
-def _behind_links(path: Path) -> Path:
-    """Return where a link at a path leads; the path itself without one, or if nobody may write there."""
-    if not os.path.islink(path):
-        return path
-    target = Path(os.path.realpath(path))
-    with suppress(OSError):
-        if not target.stat().st_mode & 0o222:
-            return path
-    return target
 
 
 def _taken(path: Path) -> Path:
@@ -448,13 +287,6 @@ def _new_part(target: Path, mode: int) -> tuple[Path, BinaryIO]:
                 return path, file
         # Another process removes it, or removed it as a leftover before it was locked.
         file.close()
-
-
-def _units(name: str | os.PathLike[str]) -> int:
-    """Return a name's length as the system counts it."""
-    if sys.platform == "win32":
-        return len(os.fspath(name).encode("utf-16-le", "surrogatepass")) // 2
-    return len(os.fsencode(name))
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:

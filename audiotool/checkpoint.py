@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from safetensors import SafetensorError, safe_open
 
-from audiotool.atomic import cause, replacing
+from audiotool.atomic import replacing
 from audiotool.configuration import Rate, check_types, quote
 from audiotool.device import find_device, name_of
 from audiotool.documents import DocumentError, read_json
@@ -42,6 +42,7 @@ from audiotool.errors import (
 from audiotool.extras import require
 from audiotool.paths import in_utf8
 from audiotool.version import __version__
+from audiotool.writable import cause
 
 if TYPE_CHECKING:
     import torch

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -16,15 +15,14 @@ from audiotool import atomic
 from audiotool.atomic import (
     PART,
     Replacement,
-    cause,
     claimed,
     is_being_written,
-    obstacle,
     remove_leftovers,
     replacing,
     write_text,
 )
 from audiotool.errors import InputError
+from audiotool.writable import cause, obstacle
 
 
 def test_a_file_appears_complete_in_folders_that_are_made(tmp_path: Path) -> None:
@@ -82,14 +80,6 @@ def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
     assert obstacle(path) is None
     assert "name" in str(obstacle(tmp_path / ("a" * 252 + ".wav")))
-
-
-def test_a_read_only_disk_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    assert obstacle(tmp_path / "a.wav") == f"no permission to write in {tmp_path}"
-    monkeypatch.setattr(os, "statvfs", lambda _: SimpleNamespace(f_flag=os.ST_RDONLY))
-    assert obstacle(tmp_path / "a.wav") == f"the disk of {tmp_path} is read-only"
-    assert cause(OSError(errno.EROFS, "Read-only file system")) == "the disk is read-only"
 
 
 def test_the_file_is_new_whatever_has_its_name(tmp_path: Path) -> None:
@@ -340,10 +330,3 @@ def test_the_folder_is_removed_meanwhile(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         remove()
     assert cause(caught.value) == "its folder was removed while the file was written"
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_full_disk_is_reported_in_words() -> None:
-    with pytest.raises(OSError, match="No space") as caught, open("/dev/full", "wb", buffering=0) as full:
-        full.write(b"x")
-    assert cause(caught.value) == "the disk is full"

@@ -16,12 +16,13 @@ import soundfile
 from kit.audio import write_speech
 
 from audiotool import cores, stdio
-from audiotool.atomic import PART, cause, obstacle, remove_leftovers, replacing
+from audiotool.atomic import PART, remove_leftovers, replacing
 from audiotool.audio import mel_file
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_manifest, write_manifest
 from audiotool.data.mixed_set import _relative
 from audiotool.report.markup import relative_url
+from audiotool.writable import cause, obstacle
 
 AS_ON_WINDOWS = """
 import os, signal, sys

@@ -23,13 +23,14 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, as_input_error, check_writable
+from audiotool.atomic import Replacement
 from audiotool.audio.formats import MEL_ENDINGS, is_mel_name
 from audiotool.documents import DocumentError, read_json
 from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.extras import require
 from audiotool.paths import absence, in_utf8
+from audiotool.writable import as_input_error, check_writable
 
 NAME = "mel"
 """Name of the array in `.npz` and `.safetensors`."""

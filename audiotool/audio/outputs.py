@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from audiotool.arrays import Array, UserArray, in_whole_hertz
-from audiotool.atomic import as_input_error
 from audiotool.audio import OPEN_FILE, PIPE
 from audiotool.audio.formats import muxer_for
 from audiotool.audio.levels import limited_words
 from audiotool.audio.writer import FileWriter, OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.paths import local_path
+from audiotool.writable import as_input_error
 
 if TYPE_CHECKING:
     from audiotool.audio.raw import Raw

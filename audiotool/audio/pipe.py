@@ -18,7 +18,6 @@ from typing import BinaryIO, cast
 
 import soundfile
 
-from audiotool.atomic import cause
 from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
 from audiotool.audio.extras import LARGEST, sub_chunks, wav_extras
@@ -35,6 +34,7 @@ from audiotool.audio.unclosed import (
 )
 from audiotool.errors import InputError
 from audiotool.signals import deferred
+from audiotool.writable import cause
 
 LINGER_SECONDS = 0.2
 """Greatest wait at the end of a WAV for bytes that follow it."""

@@ -18,7 +18,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.atomic import Replacement, as_input_error, cause, check_writable, refusal, shortage
+from audiotool.atomic import Replacement
 from audiotool.audio import speakers, vorbis_order
 from audiotool.audio.embed import embed, tag_parts
 from audiotool.audio.extras import Extras, family_of, holds_mask
@@ -38,6 +38,7 @@ from audiotool.audio.levels import FloatBlock, limit, quantise
 from audiotool.audio.long_wav import container_for, make_wav
 from audiotool.errors import InputError
 from audiotool.signals import deferred
+from audiotool.writable import as_input_error, cause, check_writable, refusal, shortage
 
 WRITE_FRAMES = 1 << 15
 """Number of frames that libsndfile gets at a time: its Vorbis encoder overflows the stack with larger

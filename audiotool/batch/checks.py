@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Sequence
 
-from audiotool.atomic import folder_obstacle, name_obstacle
 from audiotool.audio import PIPE, remote
 from audiotool.batch.job import Job
 from audiotool.errors import PlanError
 from audiotool.paths import Folders, Trial, are_two, folded, is_url
 from audiotool.text import composed, listed
+from audiotool.writable import folder_obstacle, name_obstacle
 
 
 def apart(jobs: Sequence[Job], folders: Folders) -> list[Job]:

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from audiotool.atomic import cause
 from audiotool.audio import PIPE
 from audiotool.batch.job import Job, clean_up
 from audiotool.batch.watch import Watcher
@@ -29,6 +28,7 @@ from audiotool.extras import require
 from audiotool.files.processor import Process
 from audiotool.paths import is_url
 from audiotool.version import __version__
+from audiotool.writable import cause
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from audiotool.atomic import CAUSES
 from audiotool.audio import remote
 from audiotool.batch.job import Job
 from audiotool.batch.scratch import scratch_folder
 from audiotool.errors import AudiotoolError, InputError
 from audiotool.paths import is_url, storable
+from audiotool.writable import CAUSES
 
 NO_ROOM = [CAUSES[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 """Why a file cannot be written where there is no room."""

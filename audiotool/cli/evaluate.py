@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.atomic import check_writable, write_text
+from audiotool.atomic import write_text
 from audiotool.cli import screen, tasks
 from audiotool.cli.json_document import AsJson
 from audiotool.cli.metric_options import (
@@ -32,6 +32,7 @@ from audiotool.paths import clash, refuse_url
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
+from audiotool.writable import check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.atomic import check_writable
 from audiotool.audio import PIPE
 from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
@@ -20,6 +19,7 @@ from audiotool.extras import require
 from audiotool.paths import refuse_url
 from audiotool.tasks import completion
 from audiotool.text import encodable, one_line, printable
+from audiotool.writable import check_writable
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata

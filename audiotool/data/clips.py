@@ -22,12 +22,13 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
-from audiotool.atomic import cause, replacing
+from audiotool.atomic import replacing
 from audiotool.audio.mono import first_alone, mixing_weights, to_mono
 from audiotool.audio.reader import excerpt, measure, read
 from audiotool.cores import core_count
 from audiotool.errors import InputError
 from audiotool.progress import Progress
+from audiotool.writable import cause
 
 log = logging.getLogger(__name__)
 Samples = NDArray[np.float32]

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from audiotool.atomic import as_input_error, cause, write_text
+from audiotool.atomic import write_text
 from audiotool.audio.outputs import write
 from audiotool.csv_documents import csv_text
 from audiotool.data.dataset import ExampleDataset
 from audiotool.errors import InputError
 from audiotool.paths import path_from
 from audiotool.text import csv_cell
+from audiotool.writable import as_input_error, cause
 
 COLUMNS = ("index", "seed", "split", "noisy", "clean", "snr_db", "level_dbfs", "speech", "noise", "room")
 FILES = ("speech_files", "noise_files")

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from audiotool.atomic import as_input_error, check_outputs, replacing
+from audiotool.atomic import replacing
 from audiotool.extras import require
 from audiotool.text import one_line
+from audiotool.writable import as_input_error, check_outputs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

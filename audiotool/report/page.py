@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from audiotool.atomic import as_input_error, obstacle, replacing
+from audiotool.atomic import replacing
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Curve
@@ -36,6 +36,7 @@ from audiotool.report.scores import Measure, measures_of
 from audiotool.report.sound import KIND
 from audiotool.report.spool import Blob, content
 from audiotool.text import one_line
+from audiotool.writable import as_input_error, obstacle
 
 EMBEDDED_PICTURES = 3_000_000
 """Total size in bytes up to which a page without embedded sound embeds its pictures."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, NamedTuple
 
-from audiotool.atomic import cause
 from audiotool.metrics.rows import Row
+from audiotool.writable import cause
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from audiotool.atomic import check_outputs, write_text
+from audiotool.atomic import write_text
 from audiotool.errors import InputError
 from audiotool.report.csv_table import to_csv
 from audiotool.report.gallery import Sound
@@ -14,6 +14,7 @@ from audiotool.report.json_document import to_json
 from audiotool.report.markdown_table import to_markdown
 from audiotool.report.page import write_page
 from audiotool.report.report import Report
+from audiotool.writable import check_outputs
 
 PAGE = ".html"
 TEXTS: dict[str, Callable[[Report], str]] = {".json": to_json, ".csv": to_csv, ".md": to_markdown}

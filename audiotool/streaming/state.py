@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as serialise
 
 from audiotool.arrays import UserArray
-from audiotool.atomic import as_input_error, replacing
+from audiotool.atomic import replacing
 from audiotool.documents import DocumentError, read_json
 from audiotool.engines.base import Engine
 from audiotool.errors import InputError, StreamError
@@ -31,6 +31,7 @@ from audiotool.paths import in_utf8
 from audiotool.streaming.carried import DAMAGED, Value
 from audiotool.streaming.session import Session, Settings
 from audiotool.version import __version__
+from audiotool.writable import as_input_error
 
 FORMAT = 2
 KEY = "audiotool-stream"

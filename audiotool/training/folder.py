@@ -25,11 +25,12 @@ from typing import Any
 import torch
 import yaml
 
-from audiotool.atomic import cause, held, refusal, replacing, write_text
+from audiotool.atomic import held, replacing, write_text
 from audiotool.data.config import Section
 from audiotool.errors import CheckpointError, InputError, RecipeError
 from audiotool.recipe.former_keys import renamed
 from audiotool.recipe.schema import Recipe
+from audiotool.writable import cause, refusal
 
 STATE_FORMAT = 1
 

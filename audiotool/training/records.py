@@ -12,11 +12,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from audiotool.atomic import cause, write_text
+from audiotool.atomic import write_text
 from audiotool.audio.mono import Downmix
 from audiotool.errors import InputError
 from audiotool.extras import is_there
 from audiotool.training.folder import RunFolder, read_rows
+from audiotool.writable import cause
 
 log = logging.getLogger(__name__)
 
