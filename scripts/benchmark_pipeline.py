@@ -36,7 +36,8 @@ def noise(seconds: float, sample_rate: int) -> np.ndarray:
 
 def write_long(path: Path, seconds: float, sample_rate: int) -> None:
     """A file of any length, written minute by minute."""
-    from audiotool.audio.writer import FileWriter, OutputFormat
+    from audiotool.audio.file_writer import FileWriter
+    from audiotool.audio.writer import OutputFormat
 
     with FileWriter(path, OutputFormat(sample_rate, 1)) as writer:
         while (left := seconds - writer.frames / sample_rate) > 0:

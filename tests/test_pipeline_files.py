@@ -14,8 +14,8 @@ import soundfile
 from kit.audio import speech_like, write_speech
 
 import audiotool
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.target import Target
-from audiotool.audio.writer import FileWriter
 from audiotool.errors import InputError
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from audiotool.arrays import Array, UserArray, in_whole_hertz
 from audiotool.audio import OPEN_FILE, PIPE
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.formats import muxer_for
 from audiotool.audio.levels import limited_words
-from audiotool.audio.writer import FileWriter, OutputFormat, Writer
+from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.paths import local_path
 from audiotool.writable import as_input_error

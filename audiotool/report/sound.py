@@ -14,8 +14,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.audio.file_writer import WRITE_FRAMES
 from audiotool.audio.formats import opus_rate
-from audiotool.audio.writer import WRITE_FRAMES
 from audiotool.extras import is_there
 from audiotool.signals import deferred
 

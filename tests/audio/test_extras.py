@@ -15,12 +15,13 @@ from kit.audio import speech_like
 from audiotool.audio import extras as extras_room
 from audiotool.audio.embed import embed, id3_tag
 from audiotool.audio.extras import Extras, Part, read_extras, wav_extras
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader, read
-from audiotool.audio.writer import FileWriter, OutputFormat
+from audiotool.audio.writer import OutputFormat
 
 TAGS = {"title": "Füße 语音 " + "long " * 20, "artist": "Zoë", "comment": "plain"}
 SOUND = speech_like(0.5, 16000)

@@ -13,8 +13,9 @@ from kit.audio import speech_like, write_speech
 
 from audiotool import extras, signals
 from audiotool.audio import reader
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.reader import AudioReader
-from audiotool.audio.writer import FileWriter, OutputFormat
+from audiotool.audio.writer import OutputFormat
 from audiotool.report.sound import Vorbis
 
 INTERRUPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: SystemExit}
@@ -86,7 +87,9 @@ def write_m4a(path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", INTERRUPTIONS)
-@pytest.mark.parametrize("place", ["audiotool.atomic._lock", "audiotool.audio.writer.soundfile.SoundFile"])
+@pytest.mark.parametrize(
+    "place", ["audiotool.atomic._lock", "audiotool.audio.file_writer.soundfile.SoundFile"]
+)
 def test_an_output_that_is_being_opened(
     place: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

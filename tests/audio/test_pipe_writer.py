@@ -11,8 +11,9 @@ import pytest
 import soundfile
 from kit.audio import speech_like
 
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.pipe_writer import PipeWriter
-from audiotool.audio.writer import FileWriter, OutputFormat
+from audiotool.audio.writer import OutputFormat
 from audiotool.errors import InputError
 
 

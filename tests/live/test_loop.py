@@ -14,7 +14,7 @@ from kit.devices import BLOCK, FORM, RATE, FakeBackend, Loopback, drained
 from kit.patience import PATIENCE, wait_until
 
 import audiotool
-from audiotool.audio.writer import FileWriter
+from audiotool.audio.file_writer import FileWriter
 from audiotool.cli import live as command
 from audiotool.errors import AudiotoolError, DeviceError
 from audiotool.live import loop as live_loop

@@ -16,11 +16,12 @@ from kit.disk import largest_file
 
 from audiotool.audio import long_wav
 from audiotool.audio.extras import Extras, Part
+from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.long_wav import container_for
 from audiotool.audio.outputs import write
 from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.unclosed import WavHeader, read_wav_header
-from audiotool.audio.writer import FileWriter, OutputFormat
+from audiotool.audio.writer import OutputFormat
 from audiotool.errors import InputError
 
 
