@@ -11,11 +11,12 @@ from __future__ import annotations
 import itertools
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, NamedTuple, TypeVar
 
 from audiotool.audio import flac, id3, mp3, speakers
 from audiotool.audio.unclosed import exactly
+from audiotool.audio.vorbis_comments import comments, packed, without_comments
 
 PROGRAMS = frozenset(("ISFT", "TSSE", "ENCODER", "SOFTWARE"))
 """Tags with the name of the program that wrote a file; the output is written by another."""
@@ -229,20 +230,6 @@ def wav_extras(chunks: Iterable[tuple[str, bytes]]) -> Extras:
     return Extras("RIFF", tuple(parts), mask, lost)
 
 
-def comments(data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield key and value of each comment of a Vorbis comment block; keys are in capitals."""
-    at = 4 + struct.unpack_from("<I", data)[0]
-    (count,) = struct.unpack_from("<I", data, at)
-    at += 4
-    for _ in range(count):
-        if at + 4 > len(data):
-            return
-        (size,) = struct.unpack_from("<I", data, at)
-        key, _, value = data[at + 4 : at + 4 + size].partition(b"=")
-        yield key.decode("ascii", "replace").upper(), value
-        at += 4 + size
-
-
 def _of_chunks(file: BinaryIO, family: str, end: int) -> Extras:
     chunks, beyond = _first(_chunks(file, family, end))
     family = "RIFF" if family == "W64" else family
@@ -319,7 +306,7 @@ def _without_measures(part: Part) -> tuple[Part, list[str]]:
     data = part.data
     if part.name == "comments":
         names = [key for key, _ in comments(data) if MEASURED.fullmatch(key)]
-        data = _chosen_comments(data, set(names)) if names else data
+        data = without_comments(data, set(names)) if names else data
     elif part.name == ID3 and id3.is_plain(data):
         described = {frame: id3.description(data, frame) or frame.name for frame in id3.frames(data)}
         measured = {frame: name for frame, name in described.items() if MEASURED.fullmatch(name)}
@@ -364,7 +351,7 @@ def _of_flac(file: BinaryIO) -> Extras:
     for name, body in found:
         if name == "comments":
             mask = _mask_of_comments(body)
-            body = _chosen_comments(body, PROGRAMS)
+            body = without_comments(body, PROGRAMS)
         parts.append(Part(name, body))
     # Some programs put an ID3 tag before the FLAC, as before an MP3. An output has its texts as comments.
     before = _of_mp3(file, blocks[0].begin - 8) if blocks and blocks[0].begin > 8 else Extras()
@@ -377,27 +364,12 @@ def _with_texts(parts: list[Part], texts: Mapping[str, list[str]]) -> list[Part]
     """Return the parts of a FLAC, in whose comments are the texts of tags that they have not, by libsndfile's
     names."""
     there = Extras(parts=tuple(parts)).tags()
-    further = [
-        f"{n.upper()}={text}".encode() for n, found in texts.items() if n not in there for text in found
-    ]
+    further = [(n.upper(), text.encode()) for n, found in texts.items() if n not in there for text in found]
     if not further:
         return parts
-    own = [
-        key.encode() + b"=" + v for part in parts if part.name == "comments" for key, v in comments(part.data)
-    ]
+    own = [comment for part in parts if part.name == "comments" for comment in comments(part.data)]
     others = [part for part in parts if part.name != "comments"]
-    return [Part("comments", _packed([*own, *further])), *others]
-
-
-def _chosen_comments(data: bytes, left: Set[str]) -> bytes:
-    """Return the comments without some, by their keys, and without the vendor, which is the encoder's."""
-    kept = [key.encode("ascii", "replace") + b"=" + v for key, v in comments(data) if key not in left]
-    return _packed(kept)
-
-
-def _packed(found: Sequence[bytes]) -> bytes:
-    """Return a block of comments without a vendor."""
-    return struct.pack("<II", 0, len(found)) + b"".join(struct.pack("<I", len(c)) + c for c in found)
+    return [Part("comments", packed([*own, *further])), *others]
 
 
 def _mask_of_comments(data: bytes) -> int:
@@ -447,7 +419,7 @@ def _of_ogg(file: BinaryIO) -> Iterator[Part]:
     packet = packets[1] if len(packets) > 1 else b""
     prefix = next((p for p in (b"OpusTags", b"\3vorbis") if packet.startswith(p)), None)
     if prefix is not None:
-        yield Part("comments", _chosen_comments(packet[len(prefix) :], PROGRAMS))
+        yield Part("comments", without_comments(packet[len(prefix) :], PROGRAMS))
 
 
 def _untagged(names: Iterable[str], prefix: str = "") -> tuple[str, ...]:
