@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import struct
+from collections.abc import Callable
 from typing import BinaryIO
 
 from audiotool.audio.magic import AIFF, ASF, AU, CAF, OGG, WAV, kind_of
@@ -51,11 +52,11 @@ def kind_behind(file: BinaryIO) -> str | None:
     elif kind == "AU":
         is_behind = _lies_at(file, _big_endian(start, 4) + _big_endian(start, 8), size, AU)
     elif kind == "CAF":
-        is_behind = _is_caf_behind(file, size)
+        is_behind = _follows(file, size, _caf_chunk, least=12, at=8)
     elif kind == "MP4":
-        is_behind = _is_mp4_behind(file, size)
+        is_behind = _follows(file, size, _mp4_box, least=8)
     elif kind == "ASF":
-        is_behind = _is_asf_behind(file, size)
+        is_behind = _follows(file, size, _asf_object, least=24)
     file.seek(0)
     return kind if is_behind else None
 
@@ -79,49 +80,41 @@ def _lies_at(file: BinaryIO, end: int, size: int, form: re.Pattern[bytes]) -> bo
     return form.search(file.read(FORM.size + 2)) is not None
 
 
-def _is_caf_behind(file: BinaryIO, size: int) -> bool:
-    at = 8
+def _follows(
+    file: BinaryIO, size: int, chunk_of: Callable[[bytes], tuple[int, bool]], least: int, at: int = 0
+) -> bool:
+    """Return whether another recording follows a first one, both of which are rows of chunks.
+
+    Args:
+        size: of the file in bytes.
+        chunk_of: function from a chunk's first bytes to its length in bytes, and to whether a recording
+            begins with it.
+        least: number of bytes of a chunk's head.
+        at: position of the first chunk.
+    """
     for _ in range(MOST_CHUNKS):
         file.seek(at)
-        head = file.read(12)
-        # libsndfile pads an odd number of bytes, which the format does not ask for.
-        if CAF in (head[:4], head[1:5]):
+        length, is_first = chunk_of(file.read(24))
+        if is_first and at:
             return True
-        length = int.from_bytes(head[4:], "big", signed=True)
-        at += 12 + length
-        if length < 0 or at + 12 > size:
-            return False
-    return False
-
-
-def _is_mp4_behind(file: BinaryIO, size: int) -> bool:
-    at = 0
-    for _ in range(MOST_CHUNKS):
-        file.seek(at)
-        head = file.read(16)
-        length, name = _big_endian(head, 0), head[4:8]
-        if name == b"ftyp" and at:
-            return True
-        if length == 1:
-            length = int.from_bytes(head[8:16], "big")
         at += length
-        if length < 8 or at + 8 > size:
+        if length < least or at + least > size:
             return False
     return False
 
 
-def _is_asf_behind(file: BinaryIO, size: int) -> bool:
-    at = 0
-    for _ in range(MOST_CHUNKS):
-        file.seek(at)
-        head = file.read(24)
-        if at and head.startswith(ASF):
-            return True
-        length = int.from_bytes(head[16:24], "little")
-        at += length
-        if length < 24 or at + 24 > size:
-            return False
-    return False
+def _caf_chunk(head: bytes) -> tuple[int, bool]:
+    # libsndfile pads an odd number of bytes, which the format does not ask for.
+    return 12 + int.from_bytes(head[4:12], "big", signed=True), CAF in (head[:4], head[1:5])
+
+
+def _mp4_box(head: bytes) -> tuple[int, bool]:
+    length = _big_endian(head, 0)
+    return int.from_bytes(head[8:16], "big") if length == 1 else length, head[4:8] == b"ftyp"
+
+
+def _asf_object(head: bytes) -> tuple[int, bool]:
+    return int.from_bytes(head[16:24], "little"), head.startswith(ASF)
 
 
 def is_ogg_behind(file: BinaryIO) -> bool:
