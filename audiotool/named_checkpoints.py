@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
-from audiotool.checkpoint import files_of, sha256
+from audiotool.checkpoint import Metadata, files_of, read_metadata, sha256
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, UnknownCheckpoint
 
@@ -150,6 +151,15 @@ def default_for(task: str, sample_rate: int = 0) -> Path:
             " that you trained (`audiotool recipes list`)"
         )
     return resolve(names[task])
+
+
+def bundled_for(task: str, suits: Callable[[Metadata], bool]) -> str | None:
+    """Return the name of the first bundled checkpoint of a task that suits, else None."""
+    for name, path in bundled().items():
+        metadata = read_metadata(path)
+        if metadata.task == task and suits(metadata):
+            return name
+    return None
 
 
 def verify() -> dict[str, str]:

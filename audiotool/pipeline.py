@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import math
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Number
@@ -27,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool import checkpoint, named_checkpoints
+from audiotool import bandwidth_remarks, checkpoint, named_checkpoints
 from audiotool.arrays import (
     ArrayT,
     Block,
@@ -58,18 +57,8 @@ if TYPE_CHECKING:
     from audiotool.streaming.state import StreamState
     from audiotool.streaming.streams import Streams
 
-FULL_BAND = 0.95
-"""Share of the model's band up to which a recording has content when it is not extended; a remark says so."""
-
-NARROW_BAND = 0.8
-"""Share of `extends_from_hz`. If a recording's content ends below it, an audible gap stays; a remark says
-so."""
-
 RESAMPLED_BAND = 0.95
 """Share of a lower rate's band that a resampler keeps. A greater `bandwidth_hz` would leave a gap."""
-
-SAME_BAND = 0.9
-"""Ratio of two channels' bandwidths below which a remark names both."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
@@ -414,7 +403,9 @@ class Pipeline:
             yield
         except OtherMel as error:
             fits = error.fits
-            name = self._other_model(lambda other: fits(mel_config(other.model["config"]["mel"])))
+            name = named_checkpoints.bundled_for(
+                self.task, lambda other: fits(mel_config(other.model["config"]["mel"]))
+            )
             if name is None:
                 raise
             raise InputError(f"{error.difference}; use the model {name}") from error
@@ -438,7 +429,7 @@ class Pipeline:
         measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
         session = self._session(sample_rate, channels, settings, **measured)
         bands = measured.get("bandwidth_hz")
-        remarks = self._remarks(bands, sample_rate)
+        remarks = bandwidth_remarks.remarks_on(bands, sample_rate, self.engine, self.task, self.settings)
         return Opened(session, size, None if bands is None else float(bands.max()), tuple(remarks))
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
@@ -481,52 +472,6 @@ class Pipeline:
         together = channels if self.engine.causal else 1
         return dataclasses.replace(self.settings, chunk_seconds=seconds / together)
 
-    def _remarks(self, bands: Block | None, sample_rate: int) -> list[str]:
-        """Return remarks for the user on the bandwidths that the first pass has found, (B, 1, 1) in Hz, or on
-        the one that is given, if it has consequences."""
-        given, own = self.settings.bandwidth_hz, sample_rate / 2
-        if given is not None:
-            low = high = min(given, own)
-            found = f"is given a bandwidth of {given / 1000:.1f} kHz"
-            found += f", of which {sample_rate} Hz hold {own / 1000:.1f}" if given > own else ""
-        elif bands is not None:
-            low, high = float(bands.min()), float(bands.max())
-            found = f"holds sound up to {high / 1000:.1f} kHz"
-            found += f" in one channel, {low / 1000:.1f} kHz in another" if low < SAME_BAND * high else ""
-        else:
-            return []
-        outcome, other = self._outcome(low, high, sample_rate)
-        if outcome:
-            found += f": {outcome}" if other is None else f": {outcome}; use the model {other}"
-        return [found] if outcome or given is None or given > own else []
-
-    def _outcome(self, low: float, high: float, sample_rate: int) -> tuple[str, str | None]:
-        """Return what is not as may be expected where the channels' bandwidths are from `low` to `high` Hz,
-        "" for nothing, and the name of a model that does it, if there is one."""
-        begin, end = self.engine.extends_from_hz or 0.0, self.sample_rate / 2
-        asked = self.settings.output_rate
-        if low > FULL_BAND * end:
-            least = max(self.sample_rate, 2 * high / FULL_BAND)
-            return "there is nothing to extend", self._other_model(lambda other: other.sample_rate > least)
-        if low < NARROW_BAND * begin:
-            gap = f"nothing comes between that and {begin / 1000:.1f} kHz, where the model begins"
-            return gap, self._other_model(lambda other: NARROW_BAND * _begin_of(other) <= low)
-        if asked is not None and low > FULL_BAND * asked / 2:
-            return f"an output of {asked} Hz holds no more than that", None
-        rate = self.settings.rate_for(sample_rate, self.sample_rate)
-        if rate > self.sample_rate:
-            gap = f"nothing comes above {end / 1000:.1f} kHz, where the model ends"
-            return gap, self._other_model(lambda other: other.sample_rate >= rate)
-        return "", None
-
-    def _other_model(self, suits: Callable[[checkpoint.Metadata], bool]) -> str | None:
-        """Return the name of a bundled checkpoint of this task that suits, else None."""
-        for name, path in named_checkpoints.bundled().items():
-            other = checkpoint.read_metadata(path)
-            if other.task == self.task and suits(other):
-                return name
-        return None
-
     def _measure(
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
@@ -553,10 +498,3 @@ def _loaded_again(load: Callable[[], Pipeline], settings: Settings, conditions: 
     pipeline = load()
     pipeline.settings, pipeline.conditions = settings, conditions
     return pipeline
-
-
-def _begin_of(metadata: checkpoint.Metadata) -> float:
-    """Return the lowest frequency in Hz at which a checkpoint's model adds content, from its
-    configuration."""
-    begin = metadata.model["config"].get("extend_from_hz")
-    return math.inf if begin is None else float(begin)
