@@ -12,7 +12,8 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import vorbis_order
-from audiotool.audio.extras import Extras, read_extras
+from audiotool.audio.extract import read_extras
+from audiotool.audio.extras import Extras
 from audiotool.signals import deferred
 from audiotool.stdio import silent_libraries
 

@@ -20,7 +20,8 @@ import soundfile
 
 from audiotool.audio import concatenated
 from audiotool.audio.concatenated import FORM
-from audiotool.audio.extras import LARGEST, sub_chunks, wav_extras
+from audiotool.audio.extract import LARGEST, wav_extras
+from audiotool.audio.extras import sub_chunks
 from audiotool.audio.magic import WAV
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import (

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import struct
 
+from audiotool.audio.vorbis_comments import comments
+
 NAMES = (
     *("FL", "FR", "FC", "LFE", "BL", "BR", "FLC", "FRC", "BC", "SL", "SR"),
     *("TC", "TFL", "TFC", "TFR", "TBL", "TBC", "TBR"),
@@ -16,11 +18,25 @@ NAMES = (
 USUAL = {1: 0x4, 2: 0x3, 3: 0x7, 4: 0x33, 5: 0x37, 6: 0x3F, 7: 0x70F, 8: 0x63F}
 """Number of channels -> mask of their speakers where a file has none, as in FLAC."""
 
+COMMENT = "WAVEFORMATEXTENSIBLE_CHANNEL_MASK"
+"""Vorbis comment of a FLAC that has a mask all the same."""
+
 
 def of_format_chunk(fmt: bytes) -> int:
     """Return the mask in the body of a WAV's "fmt " chunk; 0 without one."""
     is_extensible = len(fmt) >= 24 and fmt[:2] == b"\xfe\xff"
     return int(struct.unpack_from("<I", fmt, 20)[0]) if is_extensible else 0
+
+
+def of_comments(data: bytes) -> int:
+    """Return the mask in a block of Vorbis comments; 0 without one."""
+    for key, value in comments(data):
+        if key == COMMENT:
+            try:
+                return int(value, 0)
+            except ValueError:
+                return 0
+    return 0
 
 
 def of_layout(layout: str) -> int:

@@ -12,9 +12,10 @@ import pytest
 import soundfile
 from kit.audio import speech_like
 
-from audiotool.audio import extras as extras_room
+from audiotool.audio import extract
 from audiotool.audio.embed import embed, id3_tag
-from audiotool.audio.extras import Extras, Part, read_extras, wav_extras
+from audiotool.audio.extract import read_extras, wav_extras
+from audiotool.audio.extras import FAMILIES, UNREAD_ID3, Extras, Part, family_of
 from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.formats import FORMATS
 from audiotool.audio.outputs import open_writer
@@ -82,7 +83,7 @@ def test_every_part_is_kept_or_named(tmp_path: Path, source: str, output: str) -
     write(plain, Extras())
     dropped = write(tmp_path / "out" / output, extras_of(tmp_path / "in" / source))
     kept = extras_of(tmp_path / "out" / output)
-    family = extras_room.family_of(soundfile.info(str(plain)).format)
+    family = family_of(soundfile.info(str(plain)).format)
     expected = extras.parts if family == extras.family else [p for p in extras.parts if p.name == "ID3"]
     assert [p for p in kept.parts if p in extras.parts] == (
         list(expected) if family in ("RIFF", "AIFF", "MP3", extras.family) else []
@@ -289,25 +290,25 @@ def test_the_program_that_wrote_the_input_did_not_write_the_output(tmp_path: Pat
 
 def test_great_parts_are_left_out_and_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.wav", Extras("RIFF", (BEXT, IXML)))
-    monkeypatch.setattr(extras_room, "LARGEST", 100)
+    monkeypatch.setattr(extract, "LARGEST", 100)
     found = extras_of(tmp_path / "a.wav")
     assert (found.parts, found.lost) == ((IXML,), ("bext",))
 
 
 @pytest.mark.parametrize("family", ["RIFF", "FLAC"])
 def test_of_very_many_chunks_the_first_are_kept(family: str) -> None:
-    n = extras_room.MOST_PIECES
+    n = extract.MOST_PIECES
     if family == "RIFF":
         chunks = b"".join(struct.pack("<4sI", b"%04x" % k, 0) for k in range(n + 1))
         file = io.BytesIO(b"RIFF" + bytes(4) + b"WAVE" + chunks)
         found = read_extras(file, "WAV")
-        assert found.split("WAV", 1) == (list(found.parts), [extras_room.BEYOND])
+        assert found.split("WAV", 1) == (list(found.parts), [extract.BEYOND])
         sent = wav_extras((f"{k:04x}", b"") for k in range(n + 1))
         assert sent == found
     else:
         file = io.BytesIO(b"fLaC" + (n + 1) * b"\2\0\0\4riff" + b"\x81\0\0\0")
         found = read_extras(file, "FLAC")
-    assert (len(found.parts), found.lost) == (n, (extras_room.BEYOND,))
+    assert (len(found.parts), found.lost) == (n, (extract.BEYOND,))
 
 
 def test_very_many_tags_take_no_more_time_each() -> None:
@@ -327,7 +328,7 @@ def test_very_many_tags_take_no_more_time_each() -> None:
 
 
 def test_padding_takes_no_room_of_the_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras_room, "LARGEST", 100)
+    monkeypatch.setattr(extract, "LARGEST", 100)
     comments = vorbis_comments("MOOD=calm")
     blocks = ((0, bytes(34)), (1, bytes(200)), (4 | 0x80, comments.data))
     file = io.BytesIO(b"fLaC" + b"".join(bytes([k]) + len(d).to_bytes(3, "big") + d for k, d in blocks))
@@ -399,7 +400,7 @@ TWO_HOSTS: dict[str, tuple[Part, ...]] = {
 @pytest.mark.parametrize("output", [*OUTPUTS, "a.m4a"])
 @pytest.mark.parametrize("source", TWO_HOSTS)
 def test_all_values_of_a_tag_are_kept_or_named(tmp_path: Path, source: str, output: str) -> None:
-    family = extras_room.FAMILIES[FORMATS[Path(source).suffix]]
+    family = FAMILIES[FORMATS[Path(source).suffix]]
     first = tmp_path / f"in{Path(source).suffix}"
     write(first, Extras(family, TWO_HOSTS[source]))
     with AudioReader(first) as reader:
@@ -447,7 +448,7 @@ def test_an_id3_tag_in_another_form_is_kept_or_named(tmp_path: Path, flags: int)
     with AudioReader(tmp_path / "a.mp3") as reader:
         assert reader.tags == {"title": "Ep"}
         assert write(tmp_path / "b.mp3", reader.extras, reader.tags) == []
-        assert write(tmp_path / "b.flac", reader.extras, reader.tags) == [extras_room.UNREAD_ID3]
+        assert write(tmp_path / "b.flac", reader.extras, reader.tags) == [UNREAD_ID3]
 
 
 def test_empty_tags_are_not_missed(tmp_path: Path) -> None:
