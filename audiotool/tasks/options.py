@@ -1,4 +1,4 @@
-"""Command lines of the tasks: one dataclass for each task, whose fields are the arguments and options."""
+"""Arguments and options: those that several commands share, and those of every task's command."""
 
 from __future__ import annotations
 
