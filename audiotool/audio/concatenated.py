@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-import struct
 from collections.abc import Callable
 from typing import BinaryIO
 
-from audiotool.audio.magic import AIFF, ASF, AU, CAF, OGG, WAV, kind_of
-
-FORM = struct.Struct("<4sI4s")
-"""The beginning of a RIFF file: its kind, its size, what it holds."""
+from audiotool.audio.magic import AIFF, ASF, AU, CAF, KIND_BYTES, OGG, WAV, kind_of
 
 LARGEST_PAGE = 27 + 255 + 255 * 255
 """Greatest number of bytes of a page of an Ogg."""
@@ -74,10 +70,10 @@ def _end_of_wav(start: bytes) -> int:
 def _lies_at(file: BinaryIO, end: int, size: int, form: re.Pattern[bytes]) -> bool:
     """Return whether a recording begins at the end of another one, or a byte beside it: programs differ in
     how they count padding."""
-    if not FORM.size <= end < size:
+    if not KIND_BYTES <= end < size:
         return False
     file.seek(end - 1)
-    return form.search(file.read(FORM.size + 2)) is not None
+    return form.search(file.read(KIND_BYTES + 2)) is not None
 
 
 def _follows(

@@ -31,6 +31,9 @@ KINDS = {
     "ASF": re.compile(re.escape(ASF[:12])),
 }
 
+KIND_BYTES = 12
+"""First bytes by which a kind is known."""
+
 ARRAYS = {
     ".npy": re.compile(rb"\x93NUMPY"),
     ".npz": re.compile(rb"PK\x03\x04.{26}[^\0]{0,99}?\.npy", re.DOTALL),
@@ -44,7 +47,7 @@ ARRAY_BYTES = 160
 
 
 def kind_of(start: bytes) -> str | None:
-    """Return the kind ("WAV") of a file with a header, of its first 12 bytes; None for any other."""
+    """Return the kind ("WAV") of a file with a header, of its first KIND_BYTES bytes; None for any other."""
     return next((kind for kind, magic in KINDS.items() if magic.match(start)), None)
 
 

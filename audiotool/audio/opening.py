@@ -21,7 +21,7 @@ from audiotool.audio.formats import (
     is_media_name,
     needs_media,
 )
-from audiotool.audio.magic import array_ending, kind_of
+from audiotool.audio.magic import KIND_BYTES, array_ending, kind_of
 from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import absence
@@ -61,7 +61,7 @@ def bare_format(file: BinaryIO, name: str, path: Path, raw: Raw) -> tuple[Raw | 
     if not is_bare_name(path):
         return None, []
     ending = path.suffix.lower()
-    kind = kind_of(file.read(12))
+    kind = kind_of(file.read(KIND_BYTES))
     file.seek(0)
     known = raw.encoding if ending in AMBIGUOUS_ENDINGS else BARE_ENDINGS[ending]
     anyway = f"; a pipe is read as {raw.encoding}: `- < FILE`"

@@ -1,8 +1,8 @@
-"""WAV through pipes, which cannot seek and often do not know their length.
+"""Read WAV from pipes, which cannot seek and often do not know their length.
 
 Writers into pipes put 0 or about 4 GB (0xFFFFFFFF, or sox's 0x7FFFF000 and more) where the size belongs,
-because they cannot come back to correct it. A WAV is read and written here as a header and bare samples
-(`audio.raw`) behind it.
+because they cannot come back to correct it. A WAV is read here as a header and bare samples
+(`audio.raw`) behind it, as `audio.pipe_writer` writes it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import contextlib
 import io
 import select
 import shutil
-import struct
 import sys
 import tempfile
 from typing import BinaryIO, cast
@@ -19,10 +18,9 @@ from typing import BinaryIO, cast
 import soundfile
 
 from audiotool.audio import concatenated
-from audiotool.audio.concatenated import FORM
 from audiotool.audio.extract import LARGEST, wav_extras
 from audiotool.audio.extras import sub_chunks
-from audiotool.audio.magic import WAV
+from audiotool.audio.magic import KIND_BYTES, WAV
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw, RawFile, some
 from audiotool.audio.unclosed import (
     BrokenHeader,
@@ -39,9 +37,6 @@ from audiotool.writable import cause
 
 LINGER_SECONDS = 0.2
 """Greatest wait at the end of a WAV for bytes that follow it."""
-
-FORMAT_TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
-"""WAV's tags of the sample formats in `audio.raw` that are not PCM, whose tag is 1."""
 
 
 class WavStream(RawFile):
@@ -71,7 +66,7 @@ class WavStream(RawFile):
             return more
         found = WAV.search(self._last + more)
         if found is None:
-            self._last = (self._last + more)[1 - FORM.size :]
+            self._last = (self._last + more)[1 - KIND_BYTES :]
             return more
         self._warn_of_another()
         self._left = 0
@@ -82,7 +77,7 @@ class WavStream(RawFile):
 
     def _look_behind(self, padding: int = 0) -> None:
         """Warn of another WAV, or of what may be more samples, behind at most so many bytes of padding."""
-        start, size = b"", max(FORM.size, self._header.least_more) + padding
+        start, size = b"", max(KIND_BYTES, self._header.least_more) + padding
         while len(start) < size and _is_ready(self._pipe):
             more = some(self._pipe, size - len(start))
             if not more:
@@ -154,13 +149,13 @@ def open_pipe(pipe: BinaryIO, name: str) -> WavStream | BinaryIO:
     Raises:
         InputError: nothing comes, a WAV header is broken, or the disk of the temporary file is full.
     """
-    start = exactly(pipe, FORM.size)
+    start = exactly(pipe, KIND_BYTES)
     if not start:
         raise InputError(f"{name} is empty: pipe audio into it, for example `sox in.mp3 -t wav - | …`")
     if not WAV.match(start):
         return _spool(start, pipe, name)
     try:
-        header = read_wav_header(pipe, FORM.unpack(start)[1])
+        header = read_wav_header(pipe, int.from_bytes(start[4:8], "little"))
     except BrokenHeader as error:
         raise InputError(f"{name}: {error}") from error
     known = header.bytes_for(header.size if header.is_known else 0)
@@ -195,30 +190,3 @@ def _spool(start: bytes, pipe: BinaryIO, name: str) -> BinaryIO:
             " folder, or give the recording as a file"
         ) from error
     return corrected(file)
-
-
-def wav_header(
-    sample_rate: int, channels: int, subtype: str, frames: int | None, chunks: bytes = b""
-) -> bytes:
-    """Return a WAV header; an unknown or too great length in bytes becomes 0xFFFFFFFF, as of other programs.
-
-    Args:
-        sample_rate: Hz.
-        frames: samples a channel; None is unknown.
-        chunks: whole chunks that stand before the samples.
-    """
-    width = WIDTHS[subtype]
-    block = width * channels
-    is_known = frames is not None and frames * block <= 0xFFFFFF00 - len(chunks)
-    size = (frames or 0) * block if is_known else 0xFFFFFFFF
-    tag = FORMAT_TAGS.get(subtype, 1)
-    fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block, block, width * 8)
-    fact = b""
-    if tag != 1:
-        # All but PCM have an extension, here of 0 bytes, and the number of samples a channel. FFmpeg takes
-        # 0 for unknown, and any other number for true.
-        fmt += bytes(2)
-        fact = struct.pack("<4sII", b"fact", 4, size // block if is_known else 0)
-    head = b"WAVE" + struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + fact + chunks
-    head += struct.pack("<4sI", b"data", size)
-    return struct.pack("<4sI", b"RIFF", len(head) + size + size % 2 if is_known else 0xFFFFFFFF) + head

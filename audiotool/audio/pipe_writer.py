@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import BinaryIO
 
 from audiotool.audio import speakers
@@ -9,11 +10,13 @@ from audiotool.audio.embed import chunks
 from audiotool.audio.extras import Extras
 from audiotool.audio.formats import subtype_for
 from audiotool.audio.levels import FloatBlock
-from audiotool.audio.pipe import wav_header
 from audiotool.audio.raw import ENCODINGS, WIDTHS, Raw
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.stdio import as_input_error, standard_output
+
+FORMAT_TAGS = {"FLOAT": 3, "DOUBLE": 3, "ALAW": 6, "ULAW": 7}
+"""WAV's tags of the sample formats in `audio.raw` that are not PCM, whose tag is 1."""
 
 
 class PipeWriter(Writer):
@@ -86,3 +89,30 @@ def check_coding(asked_format: str | None, asked_subtype: str | None) -> None:
         raise InputError(f"standard output takes WAV, not {asked_format}: write a file instead")
     if asked_subtype is not None and asked_subtype.upper() not in ENCODINGS:
         raise InputError(f"standard output takes {', '.join(ENCODINGS)}, not '{asked_subtype}'")
+
+
+def wav_header(
+    sample_rate: int, channels: int, subtype: str, frames: int | None, chunks: bytes = b""
+) -> bytes:
+    """Return a WAV header; an unknown or too great length in bytes becomes 0xFFFFFFFF, as of other programs.
+
+    Args:
+        sample_rate: Hz.
+        frames: samples a channel; None is unknown.
+        chunks: whole chunks that stand before the samples.
+    """
+    width = WIDTHS[subtype]
+    block = width * channels
+    is_known = frames is not None and frames * block <= 0xFFFFFF00 - len(chunks)
+    size = (frames or 0) * block if is_known else 0xFFFFFFFF
+    tag = FORMAT_TAGS.get(subtype, 1)
+    fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block, block, width * 8)
+    fact = b""
+    if tag != 1:
+        # All but PCM have an extension, here of 0 bytes, and the number of samples a channel. FFmpeg takes
+        # 0 for unknown, and any other number for true.
+        fmt += bytes(2)
+        fact = struct.pack("<4sII", b"fact", 4, size // block if is_known else 0)
+    head = b"WAVE" + struct.pack("<4sI", b"fmt ", len(fmt)) + fmt + fact + chunks
+    head += struct.pack("<4sI", b"data", size)
+    return struct.pack("<4sI", b"RIFF", len(head) + size + size % 2 if is_known else 0xFFFFFFFF) + head

@@ -19,8 +19,7 @@ import os
 import struct
 from typing import BinaryIO, NamedTuple, cast
 
-from audiotool.audio.concatenated import FORM
-from audiotool.audio.magic import WAV, kind_of
+from audiotool.audio.magic import KIND_BYTES, WAV, kind_of
 
 MAX_HEADER = 1 << 24
 """Greatest number of bytes before the samples; a file with more is read by libsndfile as it is."""
@@ -53,7 +52,7 @@ def corrected(file: BinaryIO) -> BinaryIO:
         file: open for reading; it can seek. A view closes it.
     """
     file.seek(0)
-    start = file.read(12)
+    start = file.read(KIND_BYTES)
     kind, view = kind_of(start), None
     if kind == "WAV":
         view = _corrected_wav(file)
@@ -73,7 +72,7 @@ def bytes_behind(file: BinaryIO) -> tuple[int, int]:
     """
     position = file.tell()
     file.seek(0)
-    start, more, width = file.read(12), 0, 0
+    start, more, width = file.read(KIND_BYTES), 0, 0
     if WAV.match(start):
         with contextlib.suppress(BrokenHeader):
             header = read_wav_header(file)
@@ -178,7 +177,7 @@ class OpenEnded(Reheaded):
         begin, count = self._position, super().readinto(buffer)
         if begin < len(self._header):
             return count
-        found = WAV.search(bytes(buffer[:count]) + self._file.read(FORM.size - 1))
+        found = WAV.search(bytes(buffer[:count]) + self._file.read(KIND_BYTES - 1))
         if found is not None and found.start() < count:
             count, self.goes_on = found.start(), True
             self._end = self._position = begin + count

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from kit.audio import speech_like, write_speech
 
 from audiotool.audio.file_writer import FileWriter
-from audiotool.audio.pipe import wav_header
+from audiotool.audio.pipe_writer import wav_header
 from audiotool.audio.raw import ENCODINGS, Raw
 from audiotool.audio.reader import AudioReader, probe, read
 from audiotool.audio.writer import OutputFormat

@@ -21,7 +21,7 @@ from kit.audio import speech_like
 from kit.patience import PATIENCE
 
 import audiotool
-from audiotool.audio.pipe import wav_header
+from audiotool.audio.pipe_writer import wav_header
 from audiotool.audio.raw import SUBTYPES, Raw, RawFile
 
 COMMAND = (sys.executable, "-m", "audiotool")

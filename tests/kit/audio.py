@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-from audiotool.audio.pipe import wav_header
+from audiotool.audio.pipe_writer import wav_header
 
 
 def speech_like(seconds: float, sample_rate: int, channels: int = 1, seed: int = 0) -> NDArray[np.float32]:
