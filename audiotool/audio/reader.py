@@ -7,9 +7,8 @@ import io
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, NoReturn
 
 import numpy as np
@@ -17,15 +16,13 @@ import soundfile
 from numpy.typing import NDArray
 
 from audiotool.audio import OPEN_FILE, PIPE, STANDARD_INPUT, concatenated, flac, mp3, truncated
+from audiotool.audio.decoder import decoder_of
 from audiotool.audio.extras import BETWEEN_VALUES, Extras
-from audiotool.audio.formats import WAVES, has_pyav, is_media_name
 from audiotool.audio.forward import Damaged, ForwardFile
-from audiotool.audio.magic import ARRAY_BYTES, RIFF, kind_of
-from audiotool.audio.opening import bare_format, explain, opened
-from audiotool.audio.unclosed import bytes_behind, corrected, warning_of_more
+from audiotool.audio.opening import bare_format, opened
+from audiotool.audio.unclosed import corrected
 from audiotool.errors import InputError
 from audiotool.paths import is_fifo, local_path
-from audiotool.signals import deferred
 from audiotool.stdio import standard_input
 
 if TYPE_CHECKING:
@@ -102,14 +99,15 @@ class AudioReader:
         self._file: ForwardFile | MediaFile | RawFile
         if self.is_pipe:
             self._is_bare = raw is not None
-            self._file = self._from_pipe(self._stream(source, stdin), raw)
+            self._file, self._source = self._from_pipe(self._stream(source, stdin), raw)
         else:
             file = opened(self._path) if file is None else corrected(file)
             remarks: list[str] = []
             if raw is not None:
                 raw, remarks = bare_format(file, self.name, self._path, raw)
             self._is_bare = raw is not None
-            self._file = self._from_file(file, {} if raw is None else raw.libsndfile(), remarks)
+            form = {} if raw is None else raw.libsndfile()
+            self._file, self._source = decoder_of(file, self.name, form, remarks)
         self.warnings: list[str] = self._file.warnings
         frames = self._file.frames
         if frames is not None and not 0 <= frames <= LARGEST_COUNT:
@@ -177,35 +175,13 @@ class AudioReader:
                 found[name] = BETWEEN_VALUES.join(values)
         return found
 
-    def _from_pipe(self, pipe: BinaryIO, raw: Raw | None) -> ForwardFile | MediaFile | RawFile:
+    def _from_pipe(self, pipe: BinaryIO, raw: Raw | None) -> tuple[ForwardFile | MediaFile | RawFile, Any]:
         """Open a pipe: as samples that are read as they come, or as the file that its content is."""
         from audiotool.audio.pipe import open_pipe
         from audiotool.audio.raw import RawFile
 
         found = open_pipe(pipe, self.name) if raw is None else RawFile(pipe, raw, self.name)
-        if not isinstance(found, RawFile):
-            return self._from_file(found)
-        self._source = found
-        return found
-
-    def _from_file(
-        self, file: BinaryIO, form: Mapping[str, Any] = MappingProxyType({}), remarks: Iterable[str] = ()
-    ) -> ForwardFile | MediaFile:
-        """Open a file that can seek.
-
-        Args:
-            form: as of `ForwardFile`.
-            remarks: what is known of the file already, for the user.
-        """
-        another = concatenated.kind_behind(file)
-        self._source = _Seekable(file)
-        found = self._decoder(form)
-        found.warnings += remarks
-        if another is not None:
-            found.warnings.append(concatenated.warning(self.name, another))
-        elif found.format in WAVES:
-            found.warnings += self._more(found)
-        return found
+        return (found, found) if isinstance(found, RawFile) else decoder_of(found, self.name)
 
     def _stream(self, source: str | Path, stdin: BinaryIO | None) -> BinaryIO:
         """Open a stream that can be read only once."""
@@ -216,72 +192,6 @@ class AudioReader:
         if stream.isatty():
             raise InputError("standard input is a terminal: pipe audio into it, or name a file")
         return stream
-
-    def _decoder(self, form: Mapping[str, Any]) -> ForwardFile | MediaFile:
-        """Open the source by libsndfile, or else by PyAV.
-
-        Raises:
-            InputError: neither can read it.
-        """
-        try:
-            file = ForwardFile(self._source, form)
-        except Exception as error:
-            # PyAV may know a header that libsndfile refuses.
-            return self._from_first_frame() or self._by_pyav(error)
-        return file if file.format != "MP3" else self._from_first_frame(file) or file
-
-    def _from_first_frame(self, file: ForwardFile | None = None) -> ForwardFile | None:
-        """Open an MP3 at its first frame, without a size that would pass for its length.
-
-        Args:
-            file: as libsndfile reads it from its beginning, if it does.
-        Returns:
-            None if it is no MP3, or nothing would be gained.
-        """
-        lead = mp3.lead(self._source) if file is not None or self._may_be_mp3() else None
-        if lead is None and file is None:
-            return None
-        frames = mp3.Frames(self._source, 0 if lead is None else lead.begin)
-        if file is not None and frames.is_sized and (lead is None or lead.is_usual):
-            return None
-        # A decoder that cannot count leaves the estimate.
-        with contextlib.suppress(soundfile.LibsndfileError):
-            frames.seek(0)
-            found = ForwardFile(frames)
-            found.whole, self._source = self._source, frames
-            of_lead = {name: values[0] for name, values in found.extras.tags().items()}
-            found.tags = of_lead if file is None else file.copy_metadata()
-            if lead is not None and lead.strays:
-                found.warnings.append(f"{self.name} {lead.strays}")
-            return found
-        return None
-
-    def _may_be_mp3(self) -> bool:
-        """Whether neither name nor first bytes say that frames of an MP3 are those of another container."""
-        self._source.seek(0)
-        start = self._source.read(ARRAY_BYTES)
-        return not (kind_of(start) or start.startswith(RIFF) or is_media_name(self.name))
-
-    def _by_pyav(self, refusal: Exception) -> MediaFile:
-        """Open a file that libsndfile cannot read, by PyAV.
-
-        Raises:
-            InputError: PyAV is not installed, or cannot read the file either.
-        """
-        self._source.seek(0)
-        start = self._source.read(ARRAY_BYTES)
-        if not has_pyav():
-            self._source.close()
-            raise InputError(explain(self.name, refusal, start)) from refusal
-        from audiotool.audio.media import MediaFile, UnknownFormat
-
-        self._source.seek(0)
-        try:
-            with deferred():
-                return MediaFile(self._source, self.name)
-        except UnknownFormat as error:
-            reason = error if is_media_name(self.name) else refusal
-            raise InputError(explain(self.name, reason, start)) from error
 
     def blocks(self, frames: int) -> Iterator[NDArray[np.float32]]:
         """Yield (n, channels) float32 with n <= frames until the end; a pipe yields what it has.
@@ -382,16 +292,6 @@ class AudioReader:
         if declared is not None and declared <= LARGEST_COUNT and self.info.frames:
             self._warn_incomplete(declared, self.info.frames)
 
-    def _more(self, file: ForwardFile | MediaFile) -> list[str]:
-        """Return the warning of what may be samples behind the end that a WAV's header names, if any."""
-        more, width = bytes_behind(self._source)
-        if not more:
-            return []
-        rate = file.samplerate
-        duration = f" ({more / width / rate:.2f} s)" if width else ""
-        what = f"{more} bytes{duration} that follow are left out"
-        return [warning_of_more(self.name, (file.frames or 0) / rate, what)]
-
     def _warn_incomplete(self, declared: int | None, actual: int, is_damaged: bool = False) -> None:
         what = "damaged" if is_damaged else "truncated"
         rate = self.info.sample_rate
@@ -399,30 +299,6 @@ class AudioReader:
         self.warnings.append(
             f"{self.name} is {what}: {actual / rate:.2f} s{whole} are there, and only they are processed"
         )
-
-
-class _Seekable:
-    """A file in which an invalid seek does nothing.
-
-    Damaged headers make libraries seek to before the beginning. soundfile and PyAV would print the error's
-    traceback.
-
-    Args:
-        file: open for reading; it can seek.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._file, name)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        """Seek, and return the position."""
-        try:
-            return self._file.seek(offset, whence)
-        except (OSError, ValueError):
-            return self._file.tell()
 
 
 def probe(source: str | Path) -> AudioInfo:
