@@ -88,10 +88,11 @@ class Subcommands(TyperGroup):
             return None
         command: Any = tasks.command_of(cmd_name) if found is None else typer.main.get_command(found)
         command.name = cmd_name
-        _reserve_output(command)
-        unify_metavars(command)
-        refuse_urls(command)
-        flow(command)
+        for each in _with_subcommands(command):
+            _reserve_output(each)
+            unify_metavars(each)
+            refuse_urls(each)
+            flow(each)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
@@ -167,10 +168,15 @@ class Subcommands(TyperGroup):
         return found if isinstance(found, typer.Typer) else None
 
 
-def _reserve_output(command: Any) -> None:
-    """Let a command, and the commands below it, begin with `stdio.reserve_output`: help is printed before."""
+def _with_subcommands(command: Any) -> Iterator[Any]:
+    """Yield a command, and the commands below it."""
+    yield command
     for below in getattr(command, "commands", {}).values():
-        _reserve_output(below)
+        yield from _with_subcommands(below)
+
+
+def _reserve_output(command: Any) -> None:
+    """Let a command begin with `stdio.reserve_output`: help is printed before."""
     own = command.callback
 
     @functools.wraps(own)

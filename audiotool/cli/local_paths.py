@@ -12,9 +12,7 @@ PATHS = ("path", "file", "directory")
 
 
 def refuse_urls(command: Any) -> None:
-    """Let the parameters of a command that are paths, and of the commands below it, refuse URLs."""
-    for below in getattr(command, "commands", {}).values():
-        refuse_urls(below)
+    """Let the parameters of a command that are paths refuse URLs."""
     for parameter in command.params:
         for kind in getattr(parameter.type, "types", [parameter.type]):
             if kind.name in PATHS:

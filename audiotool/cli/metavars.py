@@ -16,9 +16,7 @@ WORDS = {
 
 
 def unify_metavars(command: Any) -> None:
-    """Give the parameters of a command, and of the commands below it, metavars of one style."""
-    for below in getattr(command, "commands", {}).values():
-        unify_metavars(below)
+    """Give the parameters of a command metavars of one style."""
     for parameter in command.params:
         _unify(parameter)
     own = command.get_params

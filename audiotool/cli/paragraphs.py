@@ -9,9 +9,7 @@ EXAMPLES = ("audiotool ", "sox ", "torchrun ")
 
 
 def flow(command: Any) -> None:
-    """Join the lines of each paragraph of the help of a command, and of the commands below it."""
-    for below in getattr(command, "commands", {}).values():
-        flow(below)
+    """Join the lines of each paragraph of the help of a command."""
     if command.help:
         command.help = "\n\n".join(map(_joined, command.help.split("\n\n")))
 
