@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.model_tables import unknown_model
-from audiotool.cli.screen import write
+from audiotool.cli.screen import write, write_document
 from audiotool.errors import PlanError
 from audiotool.extras import require
 from audiotool.tasks import completion
-from audiotool.tasks.options import EngineChoice, EngineKind
+from audiotool.tasks.options import AsJson, EngineChoice, EngineKind
 from audiotool.text import one_line
 
 if TYPE_CHECKING:

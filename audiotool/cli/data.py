@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
-from audiotool.cli.screen import counting, say, write
+from audiotool.cli.screen import counting, say, write, write_document
 from audiotool.errors import PlanError
 from audiotool.tasks import completion
+from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import sys
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import say, write
+from audiotool.cli.screen import say, write, write_document
+from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
 
 app = typer.Typer(add_completion=False)

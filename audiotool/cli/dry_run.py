@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from audiotool import json_output
 from audiotool.audio import PIPE
-from audiotool.cli.screen import emit, say, write
+from audiotool.cli.screen import emit, say, write, write_document
 from audiotool.tasks.options import ProgressKind, TaskOptions
 from audiotool.text import one_line, without_credentials
 
@@ -30,7 +29,7 @@ def show_plan(plan: Plan, command: str, options: TaskOptions) -> bool:
     for row in rows if as_events else ():
         emit("planned", **row)
     if options.as_json:
-        write(json_output.document(command, plan=rows), is_json=True)
+        write_document(command, plan=rows)
     elif not as_events:
         write("".join(f"{one_line(_line(row))}\n" for row in rows))
     counts = {status: sum(row["status"] == status for row in rows) for status in ("skipped", "failed")}

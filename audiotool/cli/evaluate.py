@@ -13,7 +13,6 @@ import typer
 
 from audiotool.atomic import write_text
 from audiotool.cli import screen, tasks
-from audiotool.cli.json_document import AsJson
 from audiotool.cli.metric_options import (
     Threshold,
     check_installed,
@@ -31,7 +30,7 @@ from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
 from audiotool.paths import clash, refuse_url
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
-from audiotool.tasks.options import Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
+from audiotool.tasks.options import AsJson, Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
 from audiotool.writable import check_writable
 
 if TYPE_CHECKING:
@@ -421,7 +420,7 @@ def _watcher(total: int, quiet: bool, events: Events | None) -> Iterator[Callabl
         with events:
             yield events.scored
     else:
-        with screen.progress(**({"disable": True} if quiet else {})) as bars:
+        with screen.progress(quiet=quiet) as bars:
             bar = bars.add_task("scoring", total=total)
             yield lambda row: bars.advance(bar)
 

@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli.causal import causal
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.keys import keys
-from audiotool.cli.screen import console, say, show, table
+from audiotool.cli.screen import console, say, show, table, write_document
 from audiotool.errors import AudiotoolError, InputError, PlanError, UnfitCheckpoint
 from audiotool.stdio import silent_libraries
 from audiotool.tasks import completion
-from audiotool.tasks.options import EngineChoice, EngineKind, MaxAttenuation, Mix, Quiet, a_number
+from audiotool.tasks.options import AsJson, EngineChoice, EngineKind, MaxAttenuation, Mix, Quiet, a_number
 from audiotool.text import printable
 
 if TYPE_CHECKING:

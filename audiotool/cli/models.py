@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.audio import PIPE
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import named, refuse_existing
-from audiotool.cli.screen import say, write
+from audiotool.cli.screen import say, write, write_document
 from audiotool.errors import AudiotoolError, CheckpointError, PlanError, as_plan_error
 from audiotool.extras import require
 from audiotool.paths import refuse_url
 from audiotool.tasks import completion
+from audiotool.tasks.options import AsJson
 from audiotool.text import encodable, one_line, printable
 from audiotool.writable import check_writable
 

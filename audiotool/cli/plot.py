@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import refuse_existing
+from audiotool.cli.screen import write_document
 from audiotool.errors import as_plan_error
+from audiotool.tasks.options import AsJson
 
 app = typer.Typer(add_completion=False)
 

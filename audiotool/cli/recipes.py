@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import counting, table, write
+from audiotool.cli.screen import counting, table, write, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.tasks import completion
+from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
 
 if TYPE_CHECKING:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from audiotool.cli.json_document import AsJson, write_document
 from audiotool.cli.named_output import refuse_foreign
-from audiotool.cli.screen import progress, say
+from audiotool.cli.screen import progress, say, write_document
 from audiotool.cores import core_count
 from audiotool.errors import as_plan_error
-from audiotool.tasks.options import Jobs, Quiet, ReportAudio, ReportAudioChoice
+from audiotool.tasks.options import AsJson, Jobs, Quiet, ReportAudio, ReportAudioChoice
 from audiotool.text import listed
 
 if TYPE_CHECKING:
@@ -248,6 +247,6 @@ def look(
             said = time.monotonic()
             say(f"pictures of {count} of {len(rows)} rows are drawn")
 
-    with progress(**({"disable": True} if quiet else {})) as bars:
+    with progress(quiet=quiet) as bars:
         bar = bars.add_task("drawing", total=len(rows))
         add_media(rows, sound, spool, jobs, advance)

@@ -93,6 +93,15 @@ def write(text: str, is_json: bool = False) -> None:
     stream.flush()
 
 
+def write_document(command: str, **fields: Any) -> None:
+    """Print the result of a command as a JSON document, see `docs/reference/json.md`.
+
+    Raises:
+        BrokenPipeError, InputError: as `write`.
+    """
+    write(json_output.document(command, **fields), is_json=True)
+
+
 def console(to_stderr: bool = False) -> Console:
     """Return a rich console that prints text as it is: no markup, no emoji codes, no highlighting."""
     from rich.console import Console
@@ -101,12 +110,12 @@ def console(to_stderr: bool = False) -> Console:
     return Console(file=file, markup=False, emoji=False, highlight=False)
 
 
-def progress(*columns: Any, **options: Any) -> Any:
-    """Return a rich progress display on standard error, which shows on a terminal only and is erased at the
-    end."""
+def progress(*columns: Any, quiet: bool = False, **options: Any) -> Any:
+    """Return a rich progress display on standard error, which shows on a terminal only, and not where
+    `quiet`, and is erased at the end."""
     from rich.progress import Progress
 
-    options = {"transient": True, "disable": not sys.stderr.isatty(), **options}
+    options = {"transient": True, "disable": quiet or not sys.stderr.isatty(), **options}
     # rich would print data of standard output above the bars.
     return Progress(*columns, console=console(to_stderr=True), redirect_stdout=False, **options)
 

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from audiotool.cli.causal import causal
-from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import say
+from audiotool.cli.screen import say, write_document
 from audiotool.errors import PlanError
 from audiotool.extras import require_extra
 from audiotool.tasks import completion
-from audiotool.tasks.options import Device, EngineChoice, EngineKind, a_number
+from audiotool.tasks.options import AsJson, Device, EngineChoice, EngineKind, a_number
 
 if TYPE_CHECKING:
     from audiotool.pipeline import Pipeline

@@ -13,12 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from audiotool.cli import screen
-from audiotool.cli.json_document import AsJson, write_document
-from audiotool.cli.screen import emit, say, write
+from audiotool.cli.screen import emit, say, write, write_document
 from audiotool.errors import InputError
 from audiotool.signals import calling_on_request
 from audiotool.tasks import completion
-from audiotool.tasks.options import ProgressChoice, ProgressKind
+from audiotool.tasks.options import AsJson, ProgressChoice, ProgressKind
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
