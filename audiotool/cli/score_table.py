@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from audiotool.cli.screen import console, say, show, table, write
-from audiotool.metrics.base import METRICS
 from audiotool.metrics.rows import Row, means, remarks
-from audiotool.report.scores import mixed_bands, rounded
+from audiotool.report.scores import Measure, mixed_bands, rounded
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -113,13 +112,8 @@ def _column(metric: str, rows: Sequence[Row]) -> list[str]:
     found = means(rows, metric)
     sides = (found.before, found.after) if any(metric in row.baseline for row in rows) else (found.after,)
     mean = " → ".join(map(_shown, sides)) + (f"\n({found.counted})" if found.counted else "")
-    return [_heading(metric), *cells, mean]
-
-
-def _heading(metric: str) -> str:
-    found = METRICS.get(metric)
-    arrow = {True: " ↑", False: " ↓", None: ""}[found.higher_is_better]
-    return f"{metric}{arrow}" + (f"\n{found.unit}" if found.unit else "")
+    measure = Measure.of(metric)
+    return [f"{measure.title}\n{measure.unit}".rstrip(), *cells, mean]
 
 
 def _shown(value: float | None) -> str:

@@ -42,10 +42,14 @@ class Measure:
         return cls(name, found.unit, found.higher_is_better, found.has_narrow_band)
 
     @property
+    def title(self) -> str:
+        """Its name and the direction of improvement: "si_sdr ↑"."""
+        return self.name + {True: " ↑", False: " ↓", None: ""}[self.higher_is_better]
+
+    @property
     def heading(self) -> str:
         """The heading of its column: "si_sdr ↑ dB"."""
-        arrows = {True: " ↑", False: " ↓", None: ""}
-        return f"{self.name}{arrows[self.higher_is_better]}{f' {self.unit}' if self.unit else ''}"
+        return f"{self.title} {self.unit}".rstrip()
 
     def verdict(self, change: float | None) -> str:
         """Return "better", "worse" or "same"."""
