@@ -164,7 +164,7 @@ def live(
         finally:
             loop.stop()
             if not quiet:
-                say(_summary(loop, form))
+                say(f"{loop.seconds:.1f} s, {_gaps(loop)}")
     failed = isinstance(ended, AudiotoolError)
     if as_json and (loop.callbacks or not failed):
         facts = {**_facts(loop, form, source, sink), "interrupted": ended is not None and not failed}
@@ -307,11 +307,6 @@ def _gaps(loop: LiveLoop) -> str:
     return f"{loop.underruns} underruns, {loop.overruns} overruns{lost}{reopened}"
 
 
-def _summary(loop: LiveLoop, form: Form) -> str:
-    played = loop.callbacks * form.block / form.sample_rate
-    return f"{played:.1f} s, {_gaps(loop)}"
-
-
 def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str, Any]:
     """Return the fields of the JSON document of a stream."""
     return {
@@ -320,7 +315,7 @@ def _facts(loop: LiveLoop, form: Form, source: Device, sink: Device) -> dict[str
         "sample_rate": form.sample_rate,
         "block": form.block,
         "latency_ms": round(loop.latency_seconds * 1000, 3),
-        "seconds": round(loop.callbacks * form.block / form.sample_rate, 3),
+        "seconds": round(loop.seconds, 3),
         "underruns": loop.underruns,
         "overruns": loop.overruns,
         "lost_seconds": round(loop.lost_seconds, 3),

@@ -110,6 +110,11 @@ class LiveLoop:
         return devices + self._delay / self._form.sample_rate
 
     @property
+    def seconds(self) -> float:
+        """Seconds that the devices have played."""
+        return self.callbacks * self._form.block / self._form.sample_rate
+
+    @property
     def lost_seconds(self) -> float:
         """Seconds of input that drivers have lost without reporting it, see `InputClock`."""
         return self._clock.lost_seconds
