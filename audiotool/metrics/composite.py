@@ -88,12 +88,15 @@ class WeightedSpectralSlope(Metric):
         return _slope(pair)
 
 
-class SignalQuality(ByPesq):
+class _Composite(ByPesq):
+    family = "composite"
+    has_narrow_band = True
+
+
+class SignalQuality(_Composite):
     """CSIG: predicted rating of the speech's distortion, 1 to 5; 5 is undistorted."""
 
     name = "csig"
-    family = "composite"
-    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(
@@ -101,24 +104,20 @@ class SignalQuality(ByPesq):
         )
 
 
-class BackgroundQuality(ByPesq):
+class BackgroundQuality(_Composite):
     """CBAK: predicted rating of the background's intrusiveness, 1 to 5; 5 is not noticeable."""
 
     name = "cbak"
-    family = "composite"
-    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         snr = pair.measured(SegmentalSnr)
         return _on_scale(1.634 + 0.478 * pair.measured(Pesq) - 0.007 * _slope(pair) + 0.063 * snr)
 
 
-class OverallQuality(ByPesq):
+class OverallQuality(_Composite):
     """COVL: predicted rating of the overall quality, 1 to 5."""
 
     name = "covl"
-    family = "composite"
-    has_narrow_band = True
 
     def measure(self, pair: Pair) -> float:
         return _on_scale(
