@@ -8,7 +8,6 @@ For streamers, sessions and pipelines this is an engine from waveform to wavefor
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -135,11 +134,10 @@ class CopySynthesis(Engine):
         """Return the length to which `length` samples are padded, so that the vocoder's output covers them
         all."""
         hop = self.vocoder.upsampling
-        candidates = itertools.count(-(-length // hop) * hop, hop)
-        return next(n for n in candidates if self._covered(n) >= length)
-
-    def _covered(self, length: int) -> int:
-        return self.vocoder.output_length(self.analysis.config.frames(length))
+        padded = -(-length // hop) * hop
+        while self.vocoder.output_length(self.analysis.config.frames(padded)) < length:
+            padded += hop
+        return padded
 
     @staticmethod
     def _begin() -> dict[str, Any]:

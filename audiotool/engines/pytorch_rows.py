@@ -6,7 +6,6 @@ are stepped alone if their states differ in more than the values of tensors: if 
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +120,7 @@ def find_layout(model: Model) -> Layout | None:
     reference = next(model.parameters())
     shape = (2, model.input_channels, model.hop_length)
     states: list[State] = [model.start() for _ in range(3)]
-    for _ in itertools.repeat(None, MOST_HOPS):
+    for _ in range(MOST_HOPS):
         before = states
         x = (0.1 * torch.randn(shape, generator=generator)).to(reference)
         try:
