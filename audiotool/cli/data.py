@@ -109,7 +109,7 @@ def scan_(
         else:
             found = scan_pairs(folder, targets, names, group, split.value, source, licence, tick)
     write_manifest(output, found.entries)
-    _print_summary(found, output, "data scan" if as_json else "")
+    _print_summary("data scan", found, output, as_json)
 
 
 @app.command()
@@ -145,7 +145,7 @@ def prepare(
 
         raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
     write_manifest(output, found.entries)
-    _print_summary(found, output, "data prepare" if as_json else "")
+    _print_summary("data prepare", found, output, as_json)
 
 
 @app.command()
@@ -232,17 +232,14 @@ def _check_pairs(kind: Kind | None, targets: Path | None, stems: list[str]) -> N
         raise PlanError(f"--stems {','.join(stems)}: each stem has a name of its own")
 
 
-def _print_summary(found: Scan, output: Path, as_document: str = "") -> None:
-    """Print the path of the manifest on standard output, its contents and gaps on standard error.
-
-    Args:
-        as_document: name of the command in the JSON document that is printed instead; "" prints lines.
-    """
+def _print_summary(command: str, found: Scan, output: Path, as_json: bool) -> None:
+    """Print the path of the manifest on standard output, its contents and gaps on standard error; or all of
+    it as the command's JSON document."""
     splits = {name: _contents(found, name) for name in sorted({e.split for e in found.entries})}
     left_out = list(found.unreadable.values())
-    if as_document:
+    if as_json:
         facts = {"splits": splits, "notes": list(found.notes), "left_out": left_out}
-        write_document(as_document, output=str(output), **facts)
+        write_document(command, output=str(output), **facts)
         return
     write(one_line(str(output)) + "\n")
     for split, has in splits.items():

@@ -24,7 +24,7 @@ BUNDLED = (
 IMPORTED = "Imported checkpoints"
 
 
-def print_checkpoints(rows: Sequence[Row], title: str = BUNDLED) -> None:
+def print_checkpoints(rows: Sequence[Row], title: str) -> None:
     """Print a table for each task, with the scores of its checkpoints on their test sets.
 
     Args:

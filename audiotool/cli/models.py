@@ -57,16 +57,20 @@ def list_models(
     faults += more
     hidden = set() if cost else {"macs_per_second"}
     architectures = [{key: value for key, value in row.items() if key not in hidden} for row in published()]
-    if not as_json:
-        print_checkpoints(checkpoints, BUNDLED)
-        if imported:
-            print_checkpoints(imported, IMPORTED)
-        print_faults(faults)
-        print_architectures(architectures)
+    if as_json:
+        write_document(
+            "models list",
+            checkpoints=checkpoints,
+            imported=imported,
+            faults=faults,
+            architectures=architectures,
+        )
         return
-    write_document(
-        "models list", checkpoints=checkpoints, imported=imported, faults=faults, architectures=architectures
-    )
+    print_checkpoints(checkpoints, BUNDLED)
+    if imported:
+        print_checkpoints(imported, IMPORTED)
+    print_faults(faults)
+    print_architectures(architectures)
 
 
 @app.command()
@@ -124,8 +128,8 @@ def verify(as_json: AsJson = False) -> None:
     found = named_checkpoints.verify()
     if as_json:
         write_document("models verify", checkpoints=found)
-    for name, status in {} if as_json else found.items():
-        write(f"{status:<8} {one_line(name)}\n")
+    else:
+        write("".join(f"{status:<8} {one_line(name)}\n" for name, status in found.items()))
     wrong = [name for name, status in found.items() if status != "ok"]
     if wrong:
         from audiotool.doctor import checkpoints_fix

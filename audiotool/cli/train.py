@@ -152,7 +152,7 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[list[int]]:
         yield asked
 
 
-def _print_summary(summary: Summary, folder: Path, as_json: bool = False) -> None:
+def _print_summary(summary: Summary, folder: Path, as_json: bool) -> None:
     """Print the checkpoint's path or a JSON document on standard output, the rest on standard error."""
     hours = summary.seconds / 3600
     words = [f"{summary.step} of {summary.steps} steps in {hours:.2f} h"]
@@ -183,7 +183,7 @@ def _print_summary(summary: Summary, folder: Path, as_json: bool = False) -> Non
         write(one_line(str(summary.checkpoint)) + "\n")
 
 
-def make_listener(steps: int, as_json: bool = False) -> Any:
+def make_listener(steps: int, as_json: bool) -> Any:
     """Return a listener of the training, a context manager: a bar on a terminal, plain lines, or events."""
     if as_json:
         return EventListener(steps)
