@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import soundfile
-from kit.devices import BLOCK, FORM, RATE, FakeBackend, Loopback, drained
+from kit.devices import BLOCK, FORM, RATE, FakeBackend, FakeStream, Loopback, drained
 from kit.patience import PATIENCE, wait_until
 
 import audiotool
@@ -22,6 +21,7 @@ from audiotool.live.loop import ATTEMPTS, LiveLoop
 from audiotool.live.measure import round_trip
 from audiotool.live.recorder import Recorder
 from audiotool.live.ring import Ring
+from audiotool.streaming.live_stream import LiveStream
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +29,27 @@ def pipeline() -> audiotool.Pipeline:
     return audiotool.load("denoise-tiny-16k", engine="onnx", threads=1)
 
 
-def test_output_is_the_stream_s_at_the_declared_latency(pipeline: audiotool.Pipeline) -> None:
+def opened(stream: LiveStream, recorder: Recorder | None = None) -> tuple[LiveLoop, FakeStream]:
+    """Return a loop that has not started, and the stream of its devices."""
     backend = FakeBackend()
-    stream = pipeline.live(RATE)
-    loop = LiveLoop(backend, FORM, stream)
-    loop.start()
-    fake = backend.stream
-    assert fake is not None
-    for _ in range(200):
+    loop = LiveLoop(backend, FORM, stream, recorder)
+    assert backend.stream is not None
+    return loop, backend.stream
+
+
+def call(loop: LiveLoop, fake: FakeStream, count: int) -> None:
+    """Call a loop that keeps up."""
+    for _ in range(count):
         fake.call()
         drained(loop)
+
+
+def test_output_is_the_stream_s_at_the_declared_latency(pipeline: audiotool.Pipeline) -> None:
+    """For a minute, in which nothing drifts: the last block is as late as the first."""
+    stream, blocks = pipeline.live(RATE), 60 * RATE // BLOCK
+    loop, fake = opened(stream)
+    loop.start()
+    call(loop, fake, blocks)
     loop.stop()
     played = np.concatenate(fake.played)
     delay = round((loop.latency_seconds - fake.latency_seconds) * RATE)
@@ -48,36 +59,16 @@ def test_output_is_the_stream_s_at_the_declared_latency(pipeline: audiotool.Pipe
     expected = np.concatenate([reference.feed(captured), np.asarray(reference.flush())])
     assert not played[:delay].any()
     np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
-    assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 200)
-
-
-def test_a_minute(pipeline: audiotool.Pipeline) -> None:
-    """Nothing drifts: the last block is as late as the first."""
-    backend = FakeBackend()
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
-    loop.start()
-    fake = backend.stream
-    assert fake is not None
-    while fake.position < 60 * RATE:
-        fake.call()
-        drained(loop)
-    loop.stop()
-    played, delay = np.concatenate(fake.played), loop._delay
-    captured = np.take(fake.sound, range(len(played)), mode="wrap")
-    reference = pipeline.live(RATE)
-    expected = np.concatenate([reference.feed(captured), np.asarray(reference.flush())])
-    np.testing.assert_allclose(played[delay:], expected[: len(played) - delay], atol=1e-5)
-    assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, 60 * RATE // BLOCK)
+    assert (loop.underruns, loop.overruns, loop.callbacks) == (0, 0, blocks)
+    assert loop.seconds == 60
 
 
 def test_the_loop_holds_its_input_against_the_clock(
     pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backend, now = FakeBackend(), [0.0]
+    now = [0.0]
     monkeypatch.setattr(live_loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
-    fake = backend.stream
-    assert fake is not None
+    loop, fake = opened(pipeline.live(RATE))
     for n in range(400):
         now[0] += BLOCK / RATE * (1 if n != 200 else 10)
         fake.call()
@@ -119,15 +110,10 @@ def test_the_measured_latency_is_the_path_s(pipeline: audiotool.Pipeline) -> Non
 
 
 def test_bypass_is_the_input_as_late(pipeline: audiotool.Pipeline) -> None:
-    backend = FakeBackend()
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    loop, fake = opened(pipeline.live(RATE))
     loop.bypass = True
     loop.start()
-    fake = backend.stream
-    assert fake is not None
-    for _ in range(40):
-        fake.call()
-        drained(loop)
+    call(loop, fake, 40)
     loop.stop()
     played, delay = np.concatenate(fake.played), loop._delay
     np.testing.assert_allclose(played[delay:], fake.sound[: len(played) - delay], atol=1e-6)
@@ -137,19 +123,14 @@ def test_bypass_is_the_input_as_late(pipeline: audiotool.Pipeline) -> None:
 
 
 def test_late_output_is_a_gap_and_no_more_latency(pipeline: audiotool.Pipeline) -> None:
-    backend = FakeBackend()
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
+    loop, fake = opened(pipeline.live(RATE))
     loop.bypass = True
-    fake = backend.stream
-    assert fake is not None
     for _ in range(20):  # the model has not begun
         fake.call()
     assert 0 < loop.underruns < 20
     loop.start()
     drained(loop)
-    for _ in range(20):
-        fake.call()
-        drained(loop)
+    call(loop, fake, 20)
     loop.stop()
     played, delay = np.concatenate(fake.played), loop._delay
     end = 21 * BLOCK
@@ -157,11 +138,8 @@ def test_late_output_is_a_gap_and_no_more_latency(pipeline: audiotool.Pipeline) 
 
 
 def test_input_that_is_lost_is_counted(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
-    backend = FakeBackend()
     recorder = Recorder(tmp_path / "in.wav", tmp_path / "out.wav", RATE)
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE), recorder)
-    fake = backend.stream
-    assert fake is not None
+    loop, fake = opened(pipeline.live(RATE), recorder)
     for _ in range(RATE // BLOCK + 10):
         fake.call()
     assert loop.overruns == 10
@@ -236,32 +214,24 @@ def test_a_stream_that_ran_for_a_second_has_all_attempts_again(pipeline: audioto
 
 
 def test_invalid_samples(pipeline: audiotool.Pipeline) -> None:
-    backend = FakeBackend()
-    loop = LiveLoop(backend, FORM, pipeline.live(RATE))
-    fake = backend.stream
-    assert fake is not None
+    loop, fake = opened(pipeline.live(RATE))
     fake.sound = np.array([np.nan, np.inf, 1e30, -0.5], np.float32)
     loop.start()
-    for _ in range(20):
-        fake.call()
-        drained(loop)
+    call(loop, fake, 20)
     loop.check()
     loop.stop()
     assert np.isfinite(fake.played).all()
 
 
 def test_an_error_of_the_model_is_reported(pipeline: audiotool.Pipeline) -> None:
-    backend = FakeBackend()
     stream = pipeline.live(RATE)
-    loop = LiveLoop(backend, FORM, stream)
+    loop, fake = opened(stream)
     stream.feed(np.zeros(BLOCK, np.float32))
     stream.flush()
     loop.start()
-    fake = backend.stream
-    assert fake is not None
     fake.call()
     loop._worker.join(PATIENCE)
     with pytest.raises(AudiotoolError, match="ended"):
         loop.check()
     loop.stop()
-    assert dataclasses.asdict(loop.levels())["after"] == 0.0
+    assert loop.levels().after == 0.0
