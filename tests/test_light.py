@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import speech_like, write_speech
+from kit.command import LISTING
 from kit.light import LightInstallation
 
 from audiotool import checkpoint, named_checkpoints
@@ -184,11 +185,7 @@ def test_the_bare_network_names_its_extra(light: LightInstallation) -> None:
 def test_a_plain_run_imports_only_what_it_uses(light: LightInstallation, tmp_path: Path) -> None:
     """Not what pipes, reports, workers, tables or plug-ins need, nor models that look ahead."""
     source = write_speech(tmp_path / "in.wav", 0.5)
-    program = (
-        "import atexit, sys; from audiotool.__main__ import main\n"
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr, flush=True)); main()"
-    )
-    done = light.run("-c", program, "denoise", source, "-o", tmp_path / "out.wav")
+    done = light.run("-c", LISTING, "denoise", source, "-o", tmp_path / "out.wav")
     assert done.returncode == 0, done.stderr
     loaded = set(done.stderr.split())
     assert "audiotool.files.waveforms" in loaded, "the list is of the whole run"

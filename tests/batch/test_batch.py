@@ -8,11 +8,13 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kit.audio import write_speech
+from kit.command import imported_by
 from kit.scripted import Scripted
 
 import audiotool
@@ -30,6 +32,11 @@ from audiotool.tasks.base import Scoring
 from audiotool.tasks.inference import Inference
 
 LONG = "x" * 250 + ".wav"
+
+
+@pytest.fixture
+def work(tiny_checkpoint: Path) -> Work:
+    return Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
 
 
 def unusable(kind: str, folder: Path, out: Path) -> tuple[list[str], dict[str, Any], str]:
@@ -51,14 +58,13 @@ def unusable(kind: str, folder: Path, out: Path) -> tuple[list[str], dict[str, A
 
 @pytest.mark.parametrize(
     "kind",
-    ["name too long", "a folder in its place", "a folder that may not be written", "an unknown ending"],
+    ["name too long", "a folder in its place", "a file in its folder's place", "an unknown ending"],
 )
 def test_an_output_that_cannot_be_written_costs_only_itself(
-    folder: Path, tmp_path: Path, tiny_checkpoint: Path, kind: str
+    folder: Path, tmp_path: Path, work: Work, kind: str
 ) -> None:
     inputs, options, reason = unusable(kind, folder, tmp_path / "out")
     log = Log()
-    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
     plan = make_plan(inputs, Layout(output=str(tmp_path / "out"), **options))
     outcomes = list(run(plan, work, watcher=log))
     bad = [o for o in outcomes if o.status == "failed"]
@@ -73,16 +79,14 @@ def test_an_output_that_cannot_be_written_costs_only_itself(
             make_plan([], Layout(output=str(tmp_path / "out"), listed=options["listed"][1:2]))
 
 
-def test_a_share_of_unusable_lines_alone_is_reported(
-    folder: Path, tmp_path: Path, tiny_checkpoint: Path
-) -> None:
+def test_a_share_of_unusable_lines_alone_is_reported(folder: Path, tmp_path: Path, work: Work) -> None:
     listing = tmp_path / "list.csv"
     listing.write_text(f"input,output\n{folder}/a.wav,out/a.wav\n{folder}/sub/b.flac,out/b.unknown\n")
     plans = [
         make_plan([], Layout(listed=read_list(str(listing)), shard=Shard(number, 2))) for number in (1, 2)
     ]
     [plan] = [plan for plan in plans if plan.jobs[0].obstacle]
-    [outcome] = run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")))
+    [outcome] = run(plan, work)
     assert outcome.status == "failed"
     assert "names no audio format" in str(outcome.error)
 
@@ -127,9 +131,8 @@ class Changing(SilentWatcher):
 
 @pytest.mark.parametrize("kind", ["grown", "grown, with its old time", "replaced by an older one"])
 def test_an_input_that_changed_while_it_was_read_is_done_again(
-    folder: Path, tmp_path: Path, tiny_checkpoint: Path, kind: str
+    folder: Path, tmp_path: Path, work: Work, kind: str
 ) -> None:
-    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
     layout = Layout(output=str(tmp_path / "out"), residual=str(tmp_path / "rest"), existing="skip")
     first = run(make_plan([str(folder)], layout), work, watcher=Changing(folder / "a.wav", kind))
     notes = {outcome.job.name: outcome.row.notes for outcome in first if outcome.row.notes}
@@ -143,8 +146,7 @@ def test_an_input_that_changed_while_it_was_read_is_done_again(
     assert not make_plan([str(folder)], layout).jobs
 
 
-def test_an_input_of_the_future_is_done_once(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
-    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
+def test_an_input_of_the_future_is_done_once(folder: Path, tmp_path: Path, work: Work) -> None:
     layout = Layout(output=str(tmp_path / "out"), residual=str(tmp_path / "rest"), existing="skip")
     future = time.time() + 86400.5
     os.utime(folder / "a.wav", (future, future))
@@ -156,10 +158,9 @@ def test_an_input_of_the_future_is_done_once(folder: Path, tmp_path: Path, tiny_
 
 
 def test_an_input_that_is_gone_when_it_has_been_read_is_done(
-    folder: Path, tmp_path: Path, tiny_checkpoint: Path
+    folder: Path, tmp_path: Path, work: Work
 ) -> None:
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out")))
-    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"))
     outcomes = list(run(plan, work, watcher=Changing(folder / "a.wav", "gone")))
     assert [(o.status, o.row.notes) for o in outcomes] == [("done", [])] * 3
 
@@ -229,14 +230,12 @@ def test_an_output_is_claimed_before_its_input_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
-def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, tiny_checkpoint: Path, jobs: int) -> None:
+def test_a_bad_file_costs_only_itself(folder: Path, tmp_path: Path, work: Work, jobs: int) -> None:
     (folder / "bad.wav").write_bytes(b"this is no audio")
     write_speech(tmp_path / "out" / "a.wav")
     plan = make_plan([str(folder)], Layout(output=str(tmp_path / "out"), existing="skip"))
     log = Log()
-    outcomes = {
-        o.job.name: o for o in run(plan, Work(Inference("denoise", str(tiny_checkpoint), "cpu")), jobs, log)
-    }
+    outcomes = {o.job.name: o for o in run(plan, work, jobs, log)}
     assert {name: o.status for name, o in outcomes.items()} == {
         "a.wav": "skipped",
         "bad.wav": "failed",
@@ -295,39 +294,22 @@ def test_workers_begin_however_long_the_path_of_temporary_files_is(tmp_path: Pat
 
 
 def test_the_process_that_plans_needs_no_arrays(folder: Path, tmp_path: Path) -> None:
-    program = (
-        "import atexit, sys; from audiotool.__main__ import main\n"
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr, flush=True)); main()"
-    )
-    words = ("denoise", folder, "-o", tmp_path / "out", "--jobs", "2", "--quiet")
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    loaded = set(done.stderr.split())
+    loaded = imported_by("denoise", folder, "-o", tmp_path / "out", "--jobs", "2", "--quiet")
     assert "audiotool.batch.pool" in loaded, "the list is of the whole run"
     assert not {"numpy", "onnxruntime", "soundfile"} & loaded
 
 
-def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, tiny_checkpoint: Path) -> None:
-    layout = Layout(output=str(tmp_path / "out"), reference=str(folder))
-    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"), Scoring(("si_sdr",), "si_sdr"))
-    plan = make_plan(
-        [str(folder / "sub")], Layout(output=str(tmp_path / "out"), reference=str(folder / "sub"))
-    )
-    outcomes = list(run(plan, work))
+def test_scores_stand_beside_the_inputs(folder: Path, tmp_path: Path, work: Work) -> None:
+    work = work._replace(scoring=Scoring(("si_sdr",), "si_sdr"))
+    inputs = str(folder / "sub")
+    layout = Layout(output=str(tmp_path / "out"), reference=inputs)
+    outcomes = list(run(make_plan([inputs], layout), work))
     assert outcomes
     for outcome in outcomes:
         assert outcome.row.values["si_sdr"].value is not None
         assert "si_sdr" in outcome.row.baseline
         assert outcome.row.facts["status"] == "done"
-    second = list(
-        run(
-            make_plan(
-                [str(folder / "sub")],
-                Layout(**{**layout.__dict__, "reference": str(folder / "sub"), "existing": "skip"}),
-            ),
-            work,
-        )
-    )
+    second = list(run(make_plan([inputs], replace(layout, existing="skip")), work))
     assert [o.status for o in second] == ["skipped", "skipped"]
     assert [o.row.values["si_sdr"].value for o in second] == [o.row.values["si_sdr"].value for o in outcomes]
 

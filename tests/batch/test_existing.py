@@ -10,17 +10,24 @@ import pytest
 from kit.audio import write_speech
 
 from audiotool.batch.job import Existing
-from audiotool.batch.plan import Layout, make_plan
+from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Outputs
 
 
+def write_outputs(plan: Plan) -> None:
+    """Write something to every output."""
+    for job in plan.jobs:
+        for path in job.target.paths:
+            write_speech(path)
+
+
 def test_outputs_inside_the_input_folder_are_no_inputs(folder: Path) -> None:
-    layout = Layout(output=str(folder / "out"))
+    out = str(folder / "out")
     write_speech(folder / "out" / "a.wav")
-    assert len(make_plan([str(folder)], Layout(output=str(folder / "out"), existing="overwrite")).jobs) == 3
+    assert len(make_plan([str(folder)], Layout(output=out, existing="overwrite")).jobs) == 3
     with pytest.raises(PlanError, match=r"exists? already"):
-        make_plan([str(folder)], layout)
+        make_plan([str(folder)], Layout(output=out))
 
 
 def test_existing_outputs(folder: Path, tmp_path: Path) -> None:
@@ -59,9 +66,7 @@ def test_of_outputs_that_are_made_together_none_is_replaced_alone(folder: Path, 
 
 def test_an_input_that_changed_is_done_again(folder: Path, tmp_path: Path) -> None:
     layout = Layout(output=str(tmp_path / "out"), existing="skip")
-    for job in make_plan([str(folder)], layout).jobs:
-        for path in job.target.paths:
-            write_speech(path)
+    write_outputs(make_plan([str(folder)], layout))
     written = (tmp_path / "out" / "a.wav").stat().st_mtime
     os.utime(folder / "a.wav", (written + 1, written + 1))
     plan = make_plan([str(folder)], layout)
@@ -82,9 +87,7 @@ def test_a_second_run_takes_no_outputs_for_inputs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     first = make_plan(inputs, Layout(**places))
-    for job in first.jobs:
-        for path in job.target.paths:
-            write_speech(path)
+    write_outputs(first)
     second = make_plan(inputs, Layout(**places, existing="skip"))
     assert not second.jobs
     third = make_plan(inputs, Layout(**places, existing="overwrite"))
@@ -124,9 +127,7 @@ def test_finished_outputs_are_skipped_where_nothing_can_be_written(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout = Layout(output=str(tmp_path / "out"), existing="skip")
-    for job in make_plan([str(folder)], layout).jobs:
-        for path in job.target.paths:
-            write_speech(path)
+    write_outputs(make_plan([str(folder)], layout))
     monkeypatch.setattr("audiotool.batch.checks.folder_obstacle", lambda folder: "it is read-only")
     plan = make_plan([str(folder)], layout)
     assert (len(plan.jobs), len(plan.skipped)) == (0, 3)

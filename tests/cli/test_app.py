@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import typer
 from kit.audio import write_speech
+from kit.command import imported_by
 from typer.testing import CliRunner
 
 from audiotool.cli import app as app_module
@@ -42,6 +43,12 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+def run_program(program: str, *words: str) -> None:
+    """Run a program, which succeeds, in a process of its own."""
+    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def test_every_command_has_help_without_torch() -> None:
     program = (
         "import sys; from typer.testing import CliRunner; from audiotool.cli.app import app\n"
@@ -54,8 +61,7 @@ def test_every_command_has_help_without_torch() -> None:
         "heavy = {'torch', 'torchaudio', 'soundfile', 'scipy'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_program(program)
 
 
 @pytest.mark.parametrize("words", ["list", "show denoise", "show denoise-48k --full", "verify"])
@@ -67,21 +73,13 @@ def test_bundled_models_are_shown_without_torch(words: str) -> None:
         "assert result.exit_code == 0, result.output\n"
         "assert 'denoise' in result.output"
     )
-    done = subprocess.run([sys.executable, "-c", program, *words.split()], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_program(program, *words.split())
 
 
 def test_a_plain_run_imports_only_what_it_uses(tmp_path: Path) -> None:
     """Each module costs a start of the command; these belong to other options, commands and classes."""
-    program = (
-        "import atexit, sys; from audiotool.__main__ import main\n"
-        "atexit.register(lambda: print(*sys.modules, file=sys.stderr, flush=True)); main()"
-    )
     source = write_speech(tmp_path / "in.wav", 0.2)
-    words = ("denoise", source, "-o", tmp_path / "out.wav")
-    done = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    loaded = set(done.stderr.split())
+    loaded = imported_by("denoise", source, "-o", tmp_path / "out.wav")
     assert "audiotool.pipeline" in loaded, "the list is of the whole run"
     idle = {"audiotool.batch.listing", "audiotool.batch.pool", "audiotool.batch.shards"}
     idle |= {"audiotool.cli.metric_options", "audiotool.cli.report", "audiotool.metrics.base"}
@@ -102,8 +100,7 @@ def test_help_calls_values_by_words_in_capitals() -> None:
         "    assert not re.findall('<[a-z].*?>', text), text\n"
         "walk(typer.main.get_command(app), [])\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    run_program(program)
 
 
 def test_without_words_it_prints_its_help() -> None:

@@ -23,6 +23,21 @@ def run_process(*words: object, **options: Any) -> subprocess.CompletedProcess[s
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, **options)
 
 
+LISTING = (
+    "import atexit, sys; from audiotool.__main__ import main\n"
+    "atexit.register(lambda: print(*sys.modules, file=sys.stderr, flush=True)); main()"
+)
+"""A program that is the command, and at its end lists the modules it has imported on standard error."""
+
+
+def imported_by(*words: object) -> set[str]:
+    """Run a command, which succeeds, in a process of its own, and return the modules that it has imported."""
+    command = [sys.executable, "-c", LISTING, *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
 def one_line(result: Result) -> str:
     """Return the message of a run that failed: one line on stderr, and nothing on stdout."""
     assert result.stdout == ""
