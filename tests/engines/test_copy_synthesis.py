@@ -79,10 +79,6 @@ def speech(model: CopySynthesis, length: int = 4001, seed: int = 0) -> np.ndarra
     return speech_like(length / model.sample_rate + 0.1, model.sample_rate, seed=seed)[None, :, :length]
 
 
-def whole(model: CopySynthesis, x: np.ndarray) -> np.ndarray:
-    return model.process(x)
-
-
 def streamed(model: CopySynthesis, x: np.ndarray, chunk: int) -> np.ndarray:
     streamer = make_streamer(model, chunk)
     generator = random.Random(0)
@@ -98,7 +94,7 @@ def streamed(model: CopySynthesis, x: np.ndarray, chunk: int) -> np.ndarray:
 @pytest.mark.parametrize("chunk", [1, 1000])
 def test_streamed_is_whole(model: CopySynthesis, chunk: int) -> None:
     x = speech(model)
-    expected = whole(model, x)
+    expected = model.process(x)
     assert expected.shape == x.shape
     peak = np.abs(expected).max()
     assert peak > 0
@@ -114,7 +110,7 @@ def test_the_vocoder_synthesises_the_analysed_mel(model: CopySynthesis) -> None:
     mel = MelSpectrogram(bare(model).mel)(torch.from_numpy(padded))
     with torch.inference_mode():
         expected = bare(model).process(mel)[..., :length].numpy()
-    np.testing.assert_allclose(whole(model, x), expected, atol=1e-4 * np.abs(expected).max())
+    np.testing.assert_allclose(model.process(x), expected, atol=1e-4 * np.abs(expected).max())
 
 
 def test_f0_is_tracked_in_the_input() -> None:
@@ -129,11 +125,11 @@ def test_f0_is_tracked_in_the_input() -> None:
 
 def test_output_never_depends_on_input_after_its_latency(model: CopySynthesis) -> None:
     x = speech(model)
-    before = whole(model, x)
+    before = model.process(x)
     for at in (3100, 3517):
         changed = x.copy()
         changed[..., at:] = speech(model, seed=7)[..., at:] * 0.5 + 0.1
-        after = whole(model, changed)
+        after = model.process(changed)
         untouched = at - model.latency
         if untouched > 0:
             difference = np.abs(before - after)[..., :untouched].max()

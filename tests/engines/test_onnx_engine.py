@@ -44,7 +44,7 @@ def test_a_graph_with_one_bandwidth_takes_the_widest_channels() -> None:
     np.testing.assert_array_equal(engine._begin(2, bandwidths)[0].ravel(), [8000])
 
 
-def graph(**changes: object) -> onnx.ModelProto:
+def graph() -> onnx.ModelProto:
     """A model that answers with the input of a hop before: output = what it held, then the rest."""
     nodes = [
         helper.make_node("Concat", ["held", "input"], ["joined"], axis=2),

@@ -12,7 +12,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.report import comparison
-from audiotool.report.comparison import Comparison, bootstrap_interval, compare
+from audiotool.report.comparison import bootstrap_interval, compare
 from audiotool.report.json_document import read_json_report
 from audiotool.report.report import Report
 from audiotool.report.write import write_reports
@@ -34,12 +34,8 @@ ROWS = [
 ]
 
 
-@pytest.fixture
-def found() -> Comparison:
-    return compare(ROWS, OTHERS, "old/other.json")
-
-
-def test_files_are_paired_by_their_names(found: Comparison) -> None:
+def test_files_are_paired_by_their_names() -> None:
+    found = compare(ROWS, OTHERS, "old/other.json")
     assert (found.against, found.files, found.only_this, found.only_other) == ("old/other.json", 3, 2, 1)
     assert list(found.metrics) == ["pesq", "lsd", "loudness"], "of stoi no file has two numbers"
     pesq, lsd, loudness = found.metrics.values()
@@ -134,7 +130,7 @@ def test_the_interval_is_that_of_a_paired_bootstrap(monkeypatch: pytest.MonkeyPa
     assert bootstrap_interval(np.full(5, 0.25)) == (0.25, 0.25)
 
 
-def test_every_format_shows_it_and_json_keeps_it(found: Comparison, tmp_path: Path) -> None:
+def test_every_format_shows_it_and_json_keeps_it(tmp_path: Path) -> None:
     found = compare(ROWS, OTHERS, "<b>|other|.json")
     report = Report(ROWS, comparison=found)
     write_reports([tmp_path / f"r.{ending}" for ending in ("json", "md", "html")], report)
