@@ -65,18 +65,7 @@ def test_vocoders_as_published(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"hifigan", "vocos", "wavenet"} <= set(vocoder_benchmark.vocoders())
     monkeypatch.setattr(vocoder_benchmark, "vocoders", lambda: ["harmonic-vocoder", "nsf"])
     table = run_command("bench", "--vocoders", "--seconds", "1").output.splitlines()
-    assert table[0].split() == [
-        "vocoder",
-        "Hz",
-        "weights",
-        "MAC/s",
-        "x",
-        "real",
-        "time",
-        "latency",
-        "streams",
-        "by",
-    ]
+    assert " ".join(table[0].split()) == "vocoder Hz weights MAC/s x real time latency streams by"
     assert table[1].split()[:2] == ["harmonic-vocoder", "22050"]
     assert table[2].split()[-1] == "state"
     found = run_command("bench", "--vocoders", "--seconds", "1", "--json").output

@@ -17,17 +17,8 @@ def test_scan_writes_a_manifest_and_says_what_it_holds(tmp_path: Path) -> None:
     (tmp_path / "speech").symlink_to(BUNDLED / "speech")
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     output = tmp_path / "m.csv"
-    words = [
-        "scan",
-        tmp_path,
-        "-o",
-        output,
-        "--speaker-pattern",
-        r"(LJ\d+|broken)",
-        "--licence",
-        "public-domain",
-    ]
-    done = run_process("data", *words)
+    facts = ("--speaker-pattern", r"(LJ\d+|broken)", "--licence", "public-domain")
+    done = run_process("data", "scan", tmp_path, "-o", output, *facts)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{output}\n"
     assert "broken.wav" in done.stderr
@@ -110,14 +101,8 @@ def test_mix_renders_a_recipes_test_set(tmp_path: Path) -> None:
 def test_mix_says_which_split_is_empty(tmp_path: Path) -> None:
     manifest = tmp_path / "m.csv"
     manifest.write_text(f"path,kind,split\n{BUNDLED / 'demo' / 'clean.flac'},speech,train\n")
-    words = [
-        "--set",
-        f"data.speech=[{manifest}]",
-        "--set",
-        f"data.noise=[{manifest}]",
-        "--set",
-        "data.rir=[]",
-    ]
+    settings = (f"data.speech=[{manifest}]", f"data.noise=[{manifest}]", "data.rir=[]")
+    words = [word for setting in settings for word in ("--set", setting)]
     done = run_command("data", "mix", "cleanunet-small", "-o", tmp_path / "set", *words)
     assert done.exit_code == 2
     assert "data.speech: the 'test' split is empty (rows have: train)" in done.stderr

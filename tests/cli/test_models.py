@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +11,7 @@ import pytest
 import torch
 import yaml
 from kit.audio import write_speech
-from kit.command import run_command
-from kit.patience import PATIENCE
+from kit.command import run_command, run_process
 from safetensors.torch import save_file
 from typer.testing import Result
 
@@ -43,6 +40,15 @@ def bundle(tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatc
     (root / named_checkpoints.MANIFEST).write_text(f"{digest}  tiny.safetensors\n")
     monkeypatch.setattr(named_checkpoints, "bundled_root", lambda kind: root)
     return root
+
+
+@pytest.fixture
+def imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of imported checkpoints, empty."""
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    folder = tmp_path / "checkpoints"
+    folder.mkdir()
+    return folder
 
 
 @pytest.mark.usefixtures("bundle")
@@ -91,22 +97,17 @@ def test_list_without_checkpoints(bundle: Path) -> None:
     assert "Bundled checkpoints: none" in models("list").stdout
 
 
-def test_list_goes_on_after_a_file_that_cannot_be_used(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
-    shutil.copy(tiny_checkpoint, folder / "mine.safetensors")
-    (folder / "broken.safetensors").write_bytes(b"xx")
-    save_file({"a": torch.zeros(1)}, folder / "foreign.safetensors")
+def test_list_goes_on_after_a_file_that_cannot_be_used(tiny_checkpoint: Path, imported: Path) -> None:
+    shutil.copy(tiny_checkpoint, imported / "mine.safetensors")
+    (imported / "broken.safetensors").write_bytes(b"xx")
+    save_file({"a": torch.zeros(1)}, imported / "foreign.safetensors")
     model, metadata = checkpoint.load(tiny_checkpoint)
     metadata.task = "unheard"
-    checkpoint.save(folder / "unknown.safetensors", model.state_dict(), metadata)
+    checkpoint.save(imported / "unknown.safetensors", model.state_dict(), metadata)
     found = json.loads(models("list", "--json").stdout)
     assert [row["checkpoint"] for row in found["imported"]] == ["mine"]
     names = ("broken", "foreign", "unknown")
-    assert [row["path"] for row in found["faults"]] == [str(folder / f"{n}.safetensors") for n in names]
+    assert [row["path"] for row in found["faults"]] == [str(imported / f"{n}.safetensors") for n in names]
     done = models("list")
     assert done.exit_code == 0
     assert any(line.startswith("mine ") for line in done.stdout.splitlines())
@@ -115,19 +116,14 @@ def test_list_goes_on_after_a_file_that_cannot_be_used(
         assert f"\n{row['error']}\n" in done.stdout
 
 
-def test_a_graph_of_an_earlier_checkpoint_says_nothing_of_this_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
-    folder = tmp_path / "checkpoints"
-    folder.mkdir()
+def test_a_graph_of_an_earlier_checkpoint_says_nothing_of_this_one(imported: Path) -> None:
     for file in checkpoint.files_of(named_checkpoints.resolve("denoise-tiny-16k")):
-        shutil.copy(file, folder / f"mine{file.suffix}")
+        shutil.copy(file, imported / f"mine{file.suffix}")
     assert "band-split-gru" in models("show", "mine").stdout
     done = models(
         "import", OFFICIAL, "--model", "cleanunet", "--config", CONFIG, "--name", "mine", "--overwrite"
     )
-    place, graph = folder / "mine.safetensors", folder / "mine.onnx"
+    place, graph = imported / "mine.safetensors", imported / "mine.onnx"
     assert f"`audiotool models export {place} -o {graph} --overwrite`, or remove it" in done.stderr
     assert "model: cleanunet" in models("show", "mine").stdout
     (row,) = json.loads(models("list", "--json").stdout)["imported"]
@@ -232,18 +228,8 @@ def test_verify_a_missing_checkpoint(bundle: Path) -> None:
 
 def test_import_as_a_user_runs_it(tmp_path: Path) -> None:
     output = tmp_path / "new" / "my.safetensors"
-    command: list[str | Path] = [
-        sys.executable,
-        "-m",
-        "audiotool",
-        "models",
-        "import",
-        OFFICIAL,
-        "--model",
-        "cleanunet",
-    ]
-    command += ["--config", CONFIG, "-o", output, "--set", "attention_window=null"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
+    words = ("--model", "cleanunet", "--config", CONFIG, "-o", output, "--set", "attention_window=null")
+    done = run_process("models", "import", OFFICIAL, *words)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"{output}\n"
     model, metadata = checkpoint.load(output)

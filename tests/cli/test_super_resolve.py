@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Callable
@@ -25,10 +26,14 @@ from audiotool.models.spectral_convnext import SpectralConvNeXt, SpectralConvNeX
 CLEAN = Path(__file__).parents[1] / "data" / "audio" / "demo" / "clean.flac"
 
 
-@pytest.fixture
-def super_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """Run the command with an untrained 16 kHz model, in an empty folder."""
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def super_resolve() -> Callable[..., Result]:
+    """Run the command with an untrained 16 kHz model."""
     torch.manual_seed(0)
     model = SpectralConvNeXt(SpectralConvNeXtConfig(head="extend", dim=16, blocks=2)).eval()
     save_model(Path("wide.safetensors"), model, "super-resolve")
@@ -40,9 +45,16 @@ def super_resolve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[.
     return call
 
 
-def bundled(*arguments: str) -> Result:
+def bundled(*arguments: str, stdin: bytes | None = None) -> Result:
     """Run the command with a checkpoint that comes along."""
-    return run_command("super-resolve", "--device", "cpu", *arguments)
+    return run_command("super-resolve", "--device", "cpu", *arguments, input=stdin)
+
+
+def piped(*arguments: str) -> np.ndarray:
+    """Return what the same makes of in.wav (time,) from pipe to pipe, at 16 kHz."""
+    done = bundled("-", "-o", "-", "--rate", "16000", *arguments, stdin=Path("in.wav").read_bytes())
+    assert done.exit_code == 0, done.output
+    return audiotool.read(io.BytesIO(done.stdout_bytes))[0][0]
 
 
 def write_noise(path: str, rate: int, content_rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -116,11 +128,8 @@ def test_a_band_too_narrow_for_a_model_is_reported(super_resolve: Callable[..., 
 
 @pytest.mark.parametrize("content_rate", [4000, 8000, 12000, 16000, 24000])
 @pytest.mark.parametrize("output_rate", [16000, 24000, 48000])
-def test_one_model_for_every_bandwidth_and_rate(
-    content_rate: int, output_rate: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_model_for_every_bandwidth_and_rate(content_rate: int, output_rate: int) -> None:
     """The new band is there up to half of the output's rate, and the band below is the input's."""
-    monkeypatch.chdir(tmp_path)
     x = write_noise("in.wav", max(8000, content_rate), content_rate)
     done = bundled("in.wav", "-o", "out.wav", "--rate", str(output_rate))
     assert done.exit_code == 0, done.output
@@ -155,17 +164,15 @@ def test_codings_of_speech_are_kept_at_their_rate_alone(
     assert said == (expected == "PCM_16")
 
 
-def test_the_bundled_model_leaves_a_full_band_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_the_bundled_model_leaves_a_full_band_alone() -> None:
     x = write_noise("in.wav", 48000, 48000)
     done = bundled("in.wav", "-o", "out.wav")
     assert done.stderr.rstrip().endswith("holds sound up to 24.0 kHz: there is nothing to extend")
     np.testing.assert_allclose(audiotool.read("out.wav")[0][0], x, atol=1e-6)
 
 
-def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bandwidth_that_is_given_is_not_measured() -> None:
     """A faint hiss lies above the speech: what the user knows goes before what is found, in pipes too."""
-    monkeypatch.chdir(tmp_path)
     x = write_noise("in.wav", 16000, 8000)
     hiss = 1e-4 * np.random.default_rng(1).standard_normal(len(x)).astype(np.float32)
     audiotool.write("hissing.wav", x + hiss, 16000, "FLOAT")
@@ -176,11 +183,7 @@ def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: 
         added[name] = power_above(audiotool.read(f"{name}.wav")[0][0], 16000, 4300)
     assert added["given"] > 100 * added["measured"]
     assert "holds sound" not in done.stderr
-    words = ("super-resolve", "-", "-o", "-", "--rate", "16000", "--bandwidth", "4000", "--device", "cpu")
-    piped = run_command(*words, input=Path("in.wav").read_bytes())
-    assert piped.exit_code == 0, piped.output
-    Path("piped.wav").write_bytes(piped.stdout_bytes)
-    assert power_above(audiotool.read("piped.wav")[0][0], 16000, 4300) > 1e-5
+    assert power_above(piped("--bandwidth", "4000"), 16000, 4300) > 1e-5
 
 
 @pytest.mark.parametrize(
@@ -193,9 +196,8 @@ def test_a_bandwidth_that_is_given_is_not_measured(tmp_path: Path, monkeypatch: 
     ],
 )
 def test_a_bandwidth_that_does_not_fit_is_reported(
-    given: int, rate: int, content: int, expected: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    given: int, rate: int, content: int, expected: str | None
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     write_noise("in.wav", rate, content, 0.2)
     done = bundled("in.wav", "-o", "out.wav", "--bandwidth", str(given))
     assert done.exit_code == 0, done.output
@@ -206,10 +208,7 @@ def test_a_bandwidth_that_does_not_fit_is_reported(
 
 
 @pytest.mark.parametrize("words", [("--rate", "96000"), ("--rate", "96000", "--bandwidth", "3500")])
-def test_an_output_beyond_the_model_is_reported(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_an_output_beyond_the_model_is_reported(words: tuple[str, ...]) -> None:
     write_noise("in.wav", 8000, 8000, 0.2)
     done = bundled("in.wav", "-o", "out.wav", *words)
     assert "kHz: nothing comes above 24.0 kHz, where the model ends" in done.stderr
@@ -218,11 +217,8 @@ def test_an_output_beyond_the_model_is_reported(
     assert power_above(y[0], rate, 25000) < 1e-9
 
 
-def test_every_channel_is_extended_from_its_own_bandwidth(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_channel_is_extended_from_its_own_bandwidth() -> None:
     """A telephone's channel beside a studio's: one gets a band, the other stays as it is."""
-    monkeypatch.chdir(tmp_path)
     tracks = [write_noise("a.wav", 48000, content) for content in (8000, 48000)]
     audiotool.write("in.wav", np.stack(tracks), 48000, "FLOAT")
     for engine in ("onnx", "torch"):
@@ -243,24 +239,16 @@ def test_samples_far_beyond_full_scale(engine: Literal["onnx", "torch"]) -> None
         audiotool.load("super-resolve", engine=engine)(x, 16000)
 
 
-def test_a_pipe_follows_where_the_content_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_pipe_follows_where_the_content_ends() -> None:
     write_noise("in.wav", 16000, 8000)
-    words = ["super-resolve", "-", "-o", "-", "--rate", "16000", "--device", "cpu"]
-    piped = run_command(*words, input=Path("in.wav").read_bytes())
-    assert piped.exit_code == 0, piped.output
-    Path("piped.wav").write_bytes(piped.stdout_bytes)
-    y = audiotool.read("piped.wav")[0][0]
+    y = piped()
     assert power_above(y, 16000, 4400) > 1e-5
     assert power_above(y - audiotool.read("in.wav")[0][0], 16000, 3700) > 0.999
 
 
 @pytest.mark.parametrize("kind", ["click", "quiet"])
-def test_files_and_pipes_are_extended_alike(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_and_pipes_are_extended_alike(kind: str) -> None:
     """What fills the spectrum and is no content: a click, the rounding of a quiet recording to 16 bits."""
-    monkeypatch.chdir(tmp_path)
     narrow = soxr.resample(audiotool.read(CLEAN)[0][0, 16000:64000], 16000, 7000)
     x = soxr.resample(narrow, 7000, 16000)
     if kind == "click":
@@ -270,10 +258,8 @@ def test_files_and_pipes_are_extended_alike(
     audiotool.write("in.wav", x, 16000, "PCM_16")
     done = bundled("in.wav", "-o", "file.wav", "--rate", "16000")
     assert re.search(r"holds sound up to 3\.[45] kHz\n", done.stderr)
-    words = ("super-resolve", "-", "-o", "-", "--rate", "16000", "--device", "cpu")
-    Path("pipe.wav").write_bytes(run_command(*words, input=Path("in.wav").read_bytes()).stdout_bytes)
-    for name in ("file.wav", "pipe.wav"):
-        added = audiotool.read(name)[0][0] - audiotool.read("in.wav")[0][0]
+    for output in (audiotool.read("file.wav")[0][0], piped()):
+        added = output - audiotool.read("in.wav")[0][0]
         assert np.std(added[26000:]) > 0.01 * np.std(x[26000:])
 
 
@@ -326,7 +312,6 @@ def test_scores_stand_beside_plain_resampling(super_resolve: Callable[..., Resul
 def test_without_a_bundled_checkpoint_the_error_has_a_remedy(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("audiotool.named_checkpoints.bundled_root", lambda kind: tmp_path / kind)
     write_speech(Path("in.wav"))
     result = run_command("super-resolve", "in.wav", "-o", "out.wav")

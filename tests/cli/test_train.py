@@ -220,15 +220,10 @@ def test_validate_finds_what_training_leaves_out(small: Path, tmp_path: Path) ->
     places[2].write_bytes(whole[: len(whole) * 2 // 3])
     rows = [Entry(p, "speech", "x", 16000, 1.0, "valid" if p.stem == "valid" else "train") for p in places]
     write_manifest(tmp_path / "own.csv", rows)
-    settings = (
-        "--set",
-        f"data.speech=[{tmp_path / 'own.csv'}]",
-        "--set",
-        "data.noise=[]",
-        "--set",
-        "data.evaluation.synthetic.probability=1",
-    )
-    lines = run_command("recipes", "validate", small, "--data", *settings).stdout.splitlines()
+    own = f"data.speech=[{tmp_path / 'own.csv'}]"
+    settings = (own, "data.noise=[]", "data.evaluation.synthetic.probability=1")
+    words = [word for setting in settings for word in ("--set", setting)]
+    lines = run_command("recipes", "validate", small, "--data", *words).stdout.splitlines()
     assert "    train: 3 recordings, 2 unreadable" in lines
     assert any("nan.wav holds nan at sample 100" in line for line in lines)
     assert any("cut.flac is damaged after" in line for line in lines)
