@@ -38,7 +38,7 @@ class MelConfig:
         hop_length: samples between frames.
         win_length: samples of the periodic Hann window, centred in the frame; n_fft when None.
         n_mels: bands.
-        fmin, fmax: Hz; fmax None is half the sample rate.
+        fmin, fmax: Hz; fmax None is `nyquist`.
         scale: "slaney" (linear below 1 kHz, as librosa) or "htk".
         norm: "slaney" (bands of equal area) or "none" (bands of equal peak).
         power: exponent of the magnitude: 1 or 2.
@@ -66,15 +66,20 @@ class MelConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.fmin < self.top <= self.sample_rate / 2:
             raise ValueError(
-                f"mel bands from {self.fmin} to {self.top} Hz do not fit below {self.sample_rate / 2} Hz"
+                f"fmin {self.fmin} and fmax {self.top} Hz do not fit below {self.sample_rate / 2} Hz"
             )
         if self.log != "none" and self.floor <= 0:
             raise ValueError(f"mel floor must be positive under a logarithm, got {self.floor}")
 
     @property
+    def nyquist(self) -> float:
+        """Frequency in Hz of the highest bin: half the sample rate, rounded down ("htk") as in torchaudio."""
+        return self.sample_rate // 2 if self.scale == "htk" else self.sample_rate / 2
+
+    @property
     def top(self) -> float:
         """Upper edge of the highest band in Hz."""
-        return self.sample_rate / 2 if self.fmax is None else self.fmax
+        return self.nyquist if self.fmax is None else self.fmax
 
     def frames(self, length: int) -> int:
         """Return the number of frames of a waveform of `length` samples."""
@@ -261,8 +266,8 @@ def check_mel(shape: Sequence[int], low: float, high: float, config: MelConfig, 
 
 
 def filterbank(config: MelConfig) -> NDArray[np.float32]:
-    """Return triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's and torchaudio's."""
-    bins = _line(0.0, config.sample_rate // 2, config.n_fft // 2 + 1)
+    """Return triangular bands, (n_fft // 2 + 1, n_mels) float32, as librosa's, for "htk" as torchaudio's."""
+    bins = _line(0.0, config.nyquist, config.n_fft // 2 + 1)
     low, high = _mels(config.fmin, config.scale), _mels(config.top, config.scale)
     edges = _hertz(_line(low, high, config.n_mels + 2), config.scale)
     width = np.diff(edges)

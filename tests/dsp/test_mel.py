@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from kit.parity import relative_error
@@ -17,6 +18,7 @@ from audiotool.dsp.mel import (
     check_definition,
     check_mel,
     differences,
+    filterbank,
     mel_config,
     preset_names,
     value_range,
@@ -181,6 +183,23 @@ def test_arrays_that_cannot_be_this_mel(
 def test_arrays_that_fit_pass() -> None:
     check_mel((80, 50), -11.6, 2.0, PRESETS["hifigan-22k"], "a.npy")
     check_mel((1, 80, 0), 0.0, 0.0, PRESETS["hifigan-22k"], "a.npy")
+
+
+@pytest.mark.parametrize("fmax", [None, 5000.0])
+@pytest.mark.parametrize(("scale", "highest"), [("slaney", 5512.5), ("htk", 5512.0)])
+def test_bins_of_an_odd_sample_rate(scale: str, highest: float, fmax: float | None) -> None:
+    """librosa's highest bin is half the sample rate, torchaudio's ("htk") is rounded down."""
+    low, high = 0.0, highest if fmax is None else fmax
+    if scale == "htk":
+        edges = 700 * (np.geomspace(1 + low / 700, 1 + high / 700, 82) - 1)
+    else:
+        mels = np.linspace(0.0, 15 + 27 * np.log(high / 1000) / np.log(6.4), 82)
+        edges = np.where(mels < 15, mels * 200 / 3, 1000 * 6.4 ** ((mels - 15) / 27))
+    bins = np.linspace(0, highest, 513)
+    expected = [np.interp(bins, edges[n : n + 3], (0, 1, 0), 0, 0) for n in range(80)]
+    values = {"sample_rate": 11025, "n_fft": 1024, "hop_length": 256, "n_mels": 80, "fmax": fmax}
+    found = filterbank(mel_config({**values, "scale": scale, "norm": "none"}))
+    np.testing.assert_allclose(found, np.transpose(expected), atol=2e-5)
 
 
 def test_config_is_a_value() -> None:
