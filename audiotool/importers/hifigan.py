@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
+from audiotool.importers.mel import official_mel
 from audiotool.models.layers.weight_norm import fold_weights
 
 NETWORK = (
@@ -42,13 +42,13 @@ TRAINING = (
 def mel_definition(
     values: Mapping[str, Any], source: str, names: Mapping[str, str] = MEL
 ) -> str | dict[str, Any]:
-    """Return the mel of a HiFi-GAN style configuration, as `plain_mel`.
+    """Return the mel of a HiFi-GAN style configuration, as `official_mel`.
 
     Args:
         names: official keys of the mel -> those of `MelConfig`.
     """
     fields = entries(values, names, source)
-    return plain_mel(mel_config({**fields, "power_offset": 1e-9, "padding": "same"}))
+    return official_mel({**fields, "power_offset": 1e-9, "padding": "same"}, names, source)
 
 
 def generator_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:

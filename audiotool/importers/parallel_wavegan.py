@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, sha256
-from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
 from audiotool.importers.hdf5 import read_array
+from audiotool.importers.mel import official_mel
 from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -65,13 +65,20 @@ LOGARITHMS = {10.0: "log10", None: "natural"}
 """Official base -> `MelConfig.log`."""
 
 
-def mel_definition(values: Mapping[str, Any], source: str) -> str | dict[str, Any]:
-    """Return the log10 mel of kan-bayashi's and r9y9's configurations: a preset's name, or its values."""
+def mel_definition(
+    values: Mapping[str, Any], source: str, names: Mapping[str, str] = MEL
+) -> str | dict[str, Any]:
+    """Return the log10 mel of kan-bayashi's and r9y9's configurations, as `official_mel`.
+
+    Args:
+        names: official keys of the mel, without "win_length", which may be absent -> those of `MelConfig`.
+    """
     base, win_length = values.get("log_base", 10.0), values.get("win_length")
     if base not in LOGARITHMS:
         raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
-    fields = {**entries(values, MEL, source), "win_length": win_length}
-    return plain_mel(mel_config({**fields, "log": LOGARITHMS[base], "floor": 1e-10}))
+    fields = {**entries(values, names, source), "win_length": win_length}
+    fields |= {"log": LOGARITHMS[base], "floor": 1e-10}
+    return official_mel(fields, {**names, "win_length": "win_length"}, source)
 
 
 def upsampling_values(values: Mapping[str, Any], source: str) -> dict[str, Any]:

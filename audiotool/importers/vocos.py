@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config, plain_mel
+from audiotool.dsp.mel import mel_config
 from audiotool.dsp.mel_spectrogram import filterbank_tensor
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, require, state_dict
+from audiotool.importers.mel import official_mel
 from audiotool.models.layers.weight_norm import fold_weights
 
 HEADS = {"ISTFTHead": "istft", "IMDCTCosHead": "imdct-cos", "IMDCTSymExpHead": "imdct-symexp"}
@@ -142,7 +143,10 @@ def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) ->
         # A codec's frame becomes as many samples as the head gives.
         rate = ENCODEC_RATES[codec]
         return {"mel": None, "input_channels": channels, "sample_rate": rate, "hop_length": hop}
-    mel = mel_config({"preset": "vocos-24k", **{MEL.get(key, key): given[key] for key in given}})
+    names = {key: MEL.get(key, key) for key in given}
+    fields = {names[key]: value for key, value in given.items()}
+    definition = official_mel({"preset": "vocos-24k", **fields}, names, source)
+    mel = mel_config(definition)
     for name, found, wanted in (
         ("hop_length", hop, mel.hop_length),
         ("input_channels", channels, mel.n_mels),
@@ -152,7 +156,7 @@ def _features(kind: str, arguments: Mapping[str, Any], hop: int, source: str) ->
                 f"{source}: the {'head' if name == 'hop_length' else 'backbone'} has {name} {found}, the mel"
                 f" {wanted}: they must be the same"
             )
-    return {"mel": plain_mel(mel)}
+    return {"mel": definition}
 
 
 def _compare(result: Mapping[str, Any], head: Mapping[str, Any], official: Any, source: str) -> None:

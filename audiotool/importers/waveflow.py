@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config, plain_mel
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
+from audiotool.importers.mel import official_mel
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.torch_file import check_size
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
@@ -181,7 +181,9 @@ def _parakeet_values(path: Path, options: Options, data_options: Options) -> dic
         )
     data = entry(values, "data", source=str(path))
     data_options.check(data, str(path))
-    mel = mel_config({"preset": "tacotron2", **{key: data[key] for key in data_options.taken if key in data}})
+    # Parakeet's keys are those of `MelConfig`.
+    names = {key: key for key in data_options.taken}
+    fields = {key: data[key] for key in names if key in data}
     return {
         "rows": rows,
         "n_flows": flows,
@@ -193,6 +195,6 @@ def _parakeet_values(path: Path, options: Options, data_options: Options) -> dic
         "bipartize": True,
         "synthesis_order": "published",
         "upsample_factors": tuple(factors),
-        "mel": plain_mel(mel),
+        "mel": official_mel({"preset": "tacotron2", **fields}, names, str(path)),
         "weight_norm": False,
     }

@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.dsp.mel import mel_config, plain_mel
+from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
+from audiotool.importers.mel import official_mel
 from audiotool.importers.torch_file import read_torch
 from audiotool.models.layers.weight_norm import fold_weights
 
@@ -62,11 +63,12 @@ DATA_CONFIG = Options(
 def mel_definition(config: Path | None, bands: int) -> str | dict[str, Any]:
     """Return Tacotron 2's mel, overridden by the configuration's `data_config`."""
     fields: dict[str, Any] = {"n_mels": bands}
+    source = "the checkpoint" if config is None else str(config)
     if config is not None:
-        data = entry(read_config(config), "data_config", source=str(config))
-        DATA_CONFIG.check(data, str(config))
+        data = entry(read_config(config), "data_config", source=source)
+        DATA_CONFIG.check(data, source)
         fields |= {key: data[official_key] for official_key, key in MEL.items() if official_key in data}
-    return plain_mel(mel_config({"preset": "tacotron2", **fields}))
+    return official_mel({"preset": "tacotron2", **fields}, MEL, source)
 
 
 def module_tensors(module: Any) -> dict[str, Tensor]:
