@@ -9,7 +9,6 @@ from torch import Tensor
 
 from audiotool.importers.base import Options, entry, read_config, require, state_dict
 from audiotool.importers.parallel_wavegan import (
-    MEL,
     UPSAMPLING,
     StatisticsImporter,
     mel_definition,
@@ -19,6 +18,16 @@ from audiotool.models.layers.weight_norm import fold_weights
 
 PREEMPHASIS = 0.85
 """Coefficient of the official pre-emphasis, which the configuration does not hold."""
+
+MEL = {
+    "sample_rate": "sample_rate",
+    "fft_size": "n_fft",
+    "hop_size": "hop_length",
+    "num_mels": "n_mels",
+    "fmin": "fmin",
+    "fmax": "fmax",
+}
+"""Official keys of the mel -> those of `MelConfig`."""
 
 NETWORK = (
     "kernel_size",
@@ -79,6 +88,6 @@ class WaveNetImporter(StatisticsImporter):
             "components": entry(values, "out_channels", source=str(path)) // 3,
             "preemphasis": PREEMPHASIS if values.get("preprocess") == "preemphasis" else 0.0,
             "gain": values.get("global_gain_scale", 1.0),
-            "mel": mel_definition(values, str(path)),
+            "mel": mel_definition(values, str(path), MEL),
             "weight_norm": False,
         }

@@ -1,4 +1,4 @@
-"""Parallel WaveGAN, WaveGlow, WaveFlow and WaveNet files: statistics, older forms, what is refused."""
+"""Parallel WaveGAN, WaveGlow and WaveFlow files: statistics, older forms, what is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,6 @@ from audiotool.importers.base import IMPORTERS, import_checkpoint, recognise
 from audiotool.importers.torch_file import read_torch
 from audiotool.importers.waveflow import read_paddle
 from audiotool.models.waveglow import WaveGlow
-from audiotool.models.wavenet import WaveNet
 
 PACKS = Path(__file__).parents[1] / "data" / "parity"
 PWG = PACKS / "parallel_wavegan" / "v1_small"
@@ -269,92 +268,7 @@ def test_other_waveflows_are_refused(
         import_checkpoint(WAVEFLOW / pack / file, "waveflow", config)
 
 
-# WaveNet
-
-HPARAMS = {
-    "input_type": "raw",
-    "output_distribution": "Logistic",
-    "preprocess": "preemphasis",
-    "global_gain_scale": 0.55,
-    "gin_channels": -1,
-    "sample_rate": 8000,
-    "sampling_rate": 8000,
-    "fft_size": 64,
-    "hop_size": 8,
-    "win_length": 64,
-    "num_mels": 6,
-    "fmin": 125,
-    "fmax": 3800,
-    "log_scale_min": -16.0,
-    "out_channels": 9,
-    "layers": 4,
-    "stacks": 2,
-    "residual_channels": 8,
-    "gate_channels": 12,
-    "skip_out_channels": 10,
-    "dropout": 0.0,
-    "kernel_size": 3,
-    "cin_pad": 1,
-    "upsample_net": "ConvInUpsampleNetwork",
-    "upsample_params": {"upsample_scales": [4, 2]},
-}
-
-
-def wavenet_file(folder: Path) -> tuple[Path, WaveNet]:
-    """A file as r9y9's program writes it, and the network it holds."""
-    torch.manual_seed(0)
-    keys = ("layers", "stacks", "residual_channels", "gate_channels", "skip_out_channels", "kernel_size")
-    model = WaveNet.from_config(
-        {
-            **{key: HPARAMS[key] for key in keys},
-            "mel": {"sample_rate": 8000, "n_fft": 64, "hop_length": 8, "n_mels": 6},
-            "components": 3,
-            "cin_pad": 1,
-            "upsample_scales": [4, 2],
-            "dropout": 0.0,
-        }
-    )
-    pair = {"original0": "weight_g", "original1": "weight_v"}
-    tensors = {}
-    for key, value in model.state_dict().items():
-        *path, last = (
-            key.replace(".parametrizations.weight", "").replace("conv1x1_aux", "conv1x1c").split(".")
-        )
-        if path:
-            tensors[".".join((*path, pair.get(last, last)))] = value
-    saved = folder / "checkpoint_step000000001_ema.pth"
-    torch.save({"state_dict": tensors, "optimizer": None, "global_step": 1}, saved)
-    return saved, model  # type: ignore[return-value]
-
-
-def test_wavenet_file(tmp_path: Path) -> None:
-    path, source = wavenet_file(tmp_path)
-    config = tmp_path / "hparams.json"
-    config.write_text(json.dumps(HPARAMS))
-    np.save(tmp_path / "stats.npy", np.stack((np.zeros(6), np.full(6, 2.0))))
-    model, _ = import_checkpoint(path, "wavenet", config)
-    assert model.config.preemphasis == 0.85
-    assert model.config.gain == 0.55
-    assert model.config.log_scale_min == -16.0
-    assert model.mel.log == "log10"
-    x = torch.randn(1, 6, 5)
-    waveform = torch.rand(1, 1, 40) - 0.5
-    with torch.no_grad():
-        expected = source(waveform, source.condition(x))
-        assert torch.allclose(model(waveform, model.condition(2 * x)), expected, atol=1e-5)  # type: ignore[operator]
-    assert recognise(read_torch(path)) == ["wavenet"]
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [("input_type", "mulaw-quantize"), ("output_distribution", "Normal"), ("gin_channels", 16)],
-)
-def test_other_wavenets_are_refused(tmp_path: Path, key: str, value: Any) -> None:
-    path, _ = wavenet_file(tmp_path)
-    config = tmp_path / "hparams.json"
-    config.write_text(json.dumps({**HPARAMS, key: value}))
-    with pytest.raises(CheckpointError, match=f"{key}={value!r} is not supported"):
-        import_checkpoint(path, "wavenet", config)
+# Recognition
 
 
 @pytest.mark.parametrize(
