@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from audiotool.configuration import quote
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import Options, entry, read_config, require, state_dict
 from audiotool.importers.parallel_wavegan import (
     UPSAMPLING,
@@ -65,7 +68,10 @@ class WaveNetImporter(StatisticsImporter):
     options = (
         Options(
             "hparams.json",
-            taken=(*NETWORK, *MEL, "win_length", "out_channels", "upsample_net", "global_gain_scale"),
+            taken=(
+                *(*NETWORK, *MEL, "win_length", "frame_shift_ms", "win_length_ms", "out_channels"),
+                *("upsample_net", "global_gain_scale"),
+            ),
             fixed=SUPPORTED,
             unused=("cin_channels", "quantize_channels", "batch_size", "optimizer_params"),
             closed=False,
@@ -88,6 +94,23 @@ class WaveNetImporter(StatisticsImporter):
             "components": entry(values, "out_channels", source=str(path)) // 3,
             "preemphasis": PREEMPHASIS if values.get("preprocess") == "preemphasis" else 0.0,
             "gain": values.get("global_gain_scale", 1.0),
-            "mel": mel_definition(values, str(path), MEL),
+            "mel": mel_definition({**values, **_lengths(values, str(path))}, str(path), MEL),
             "weight_norm": False,
         }
+
+
+def _lengths(values: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """Return hop and window in samples; a configuration may give them in milliseconds instead."""
+    hop, window = (entry(values, key, source=source) for key in ("hop_size", "win_length"))
+    return {
+        "hop_size": _samples(values, "frame_shift_ms", source) if hop is None else hop,
+        "win_length": _samples(values, "win_length_ms", source) if window == -1 else window,
+    }
+
+
+def _samples(values: Mapping[str, Any], key: str, source: str) -> int:
+    """Return a number of milliseconds in samples, rounded down as by the official program."""
+    milliseconds = entry(values, key, source=source)
+    if not isinstance(milliseconds, int | float) or milliseconds <= 0:
+        raise CheckpointError(f"{source}: {key}: found {quote(milliseconds)}, should be a length in ms")
+    return int(milliseconds / 1000 * entry(values, "sample_rate", source=source))

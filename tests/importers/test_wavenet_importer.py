@@ -132,6 +132,29 @@ def test_official_configuration(official: tuple[Path, WaveNet], tmp_path: Path) 
     assert recognise(read_torch(file)) == ["wavenet"]
 
 
+def test_lengths_in_milliseconds(official: tuple[Path, WaveNet], tmp_path: Path) -> None:
+    changes = {"hop_size": None, "frame_shift_ms": 11.63, "win_length": -1, "win_length_ms": 46.4}
+    model = imported(official[0], tmp_path, **changes)
+    # 256.4 and 1023.1 samples
+    assert (model.mel.hop_length, model.mel.win_length) == (256, 1023)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hop_size": None}, "frame_shift_ms: found None, should be a length in ms"),
+        ({"win_length": -1}, r"win_length_ms: found -1\.0, should be a length in ms"),
+        ({"hop_size": "256"}, "hop_size: found '256', should be a valid integer"),
+        ({"sample_rate": 22050.5}, r"sample_rate: found 22050\.5, should be a valid integer"),
+    ],
+)
+def test_refused_lengths(
+    official: tuple[Path, WaveNet], tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(CheckpointError, match=rf"hparams\.json: {message}"):
+        imported(official[0], tmp_path, **changes)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [("input_type", "mulaw-quantize"), ("output_distribution", "Normal"), ("gin_channels", 16)],
