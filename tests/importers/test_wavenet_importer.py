@@ -132,6 +132,15 @@ def test_official_configuration(official: tuple[Path, WaveNet], tmp_path: Path) 
     assert recognise(read_torch(file)) == ["wavenet"]
 
 
+@pytest.mark.parametrize("preprocess", ["", "preemphasis"])
+@pytest.mark.parametrize(("postprocess", "coefficient"), [("", 0.0), ("inv_preemphasis", 0.85)])
+def test_synthesis_follows_postprocess(
+    official: tuple[Path, WaveNet], tmp_path: Path, preprocess: str, postprocess: str, coefficient: float
+) -> None:
+    model = imported(official[0], tmp_path, preprocess=preprocess, postprocess=postprocess)
+    assert model.config.preemphasis == coefficient
+
+
 def test_lengths_in_milliseconds(official: tuple[Path, WaveNet], tmp_path: Path) -> None:
     changes = {"hop_size": None, "frame_shift_ms": 11.63, "win_length": -1, "win_length_ms": 46.4}
     model = imported(official[0], tmp_path, **changes)
