@@ -77,6 +77,7 @@ def mel_definition(
     if base not in LOGARITHMS:
         raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
     fields = {**entries(values, names, source), "win_length": win_length}
+    fields["fmin"] = 0.0 if fields["fmin"] is None else fields["fmin"]
     fields |= {"log": LOGARITHMS[base], "floor": 1e-10}
     return official_mel(fields, {**names, "win_length": "win_length"}, source)
 
@@ -196,7 +197,7 @@ class ParallelWaveGANImporter(StatisticsImporter):
             fixed={
                 "generator_type": ("ParallelWaveGANGenerator",),
                 "window": ("hann",),
-                "global_gain_scale": (1.0,),
+                "global_gain_scale": (1.0, 0.0),
             },
             unused=("format", "trim_silence", "discriminator_params"),
             closed=False,

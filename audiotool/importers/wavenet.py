@@ -45,11 +45,15 @@ NETWORK = (
 )
 """Official keys that keep their names."""
 
+NOTHING = ("", "none", None)
+"""Official values of an option that names a function, where there is none."""
+
 SUPPORTED = {
     "input_type": ("raw",),
     "output_distribution": ("Logistic",),
-    "gin_channels": (-1,),
-    "postprocess": ("", "inv_preemphasis"),
+    "gin_channels": (-1, 0),
+    "window": ("hann",),
+    "postprocess": (*NOTHING, "inv_preemphasis"),
     "upsample_conditional_features": (True,),
     "legacy": (False,),
 }
@@ -88,12 +92,13 @@ class WaveNetImporter(StatisticsImporter):
         path = require(config, "hparams.json")
         values = read_config(path)
         self.options[0].check(values, str(path))
+        gain = values.get("global_gain_scale", 1.0)
         return {
             **{key: entry(values, key, source=str(path)) for key in NETWORK},
             **upsampling_values(values, str(path)),
             "components": entry(values, "out_channels", source=str(path)) // 3,
             "preemphasis": PREEMPHASIS if values.get("postprocess") == "inv_preemphasis" else 0.0,
-            "gain": values.get("global_gain_scale", 1.0),
+            "gain": gain if gain > 0 else 1.0,
             "mel": mel_definition({**values, **_lengths(values, str(path))}, str(path), MEL),
             "weight_norm": False,
         }

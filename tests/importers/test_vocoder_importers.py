@@ -101,6 +101,13 @@ def test_statistics_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.Monk
             import_checkpoint(checkpoint, "parallel-wavegan", config)
 
 
+@pytest.mark.parametrize("change", [{"fmin": 0}, {"fmin": None, "global_gain_scale": 0.0}])
+def test_other_spellings_of_a_value(tmp_path: Path, change: dict[str, Any]) -> None:
+    config = with_config(PWG, tmp_path, change)
+    model, _ = import_checkpoint(PWG / "checkpoint-400000steps.pkl", "parallel-wavegan", config)
+    assert model.mel.fmin == 0.0
+
+
 @pytest.mark.parametrize(
     ("change", "section", "message"),
     [

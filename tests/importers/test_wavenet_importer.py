@@ -132,13 +132,24 @@ def test_official_configuration(official: tuple[Path, WaveNet], tmp_path: Path) 
     assert recognise(read_torch(file)) == ["wavenet"]
 
 
-@pytest.mark.parametrize("preprocess", ["", "preemphasis"])
-@pytest.mark.parametrize(("postprocess", "coefficient"), [("", 0.0), ("inv_preemphasis", 0.85)])
+@pytest.mark.parametrize("preprocess", [None, "preemphasis"])
+@pytest.mark.parametrize(
+    ("postprocess", "coefficient"), [("", 0.0), ("none", 0.0), (None, 0.0), ("inv_preemphasis", 0.85)]
+)
 def test_synthesis_follows_postprocess(
-    official: tuple[Path, WaveNet], tmp_path: Path, preprocess: str, postprocess: str, coefficient: float
+    official: tuple[Path, WaveNet],
+    tmp_path: Path,
+    preprocess: str | None,
+    postprocess: str | None,
+    coefficient: float,
 ) -> None:
     model = imported(official[0], tmp_path, preprocess=preprocess, postprocess=postprocess)
     assert model.config.preemphasis == coefficient
+
+
+@pytest.mark.parametrize("scale", [1.0, 0, -1.0])
+def test_a_gain_that_scales_nothing(official: tuple[Path, WaveNet], tmp_path: Path, scale: float) -> None:
+    assert imported(official[0], tmp_path, global_gain_scale=scale).config.gain == 1.0
 
 
 def test_lengths_in_milliseconds(official: tuple[Path, WaveNet], tmp_path: Path) -> None:
@@ -166,7 +177,10 @@ def test_refused_lengths(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("input_type", "mulaw-quantize"), ("output_distribution", "Normal"), ("gin_channels", 16)],
+    [
+        *(("input_type", "mulaw-quantize"), ("output_distribution", "Normal"), ("gin_channels", 16)),
+        *(("window", "hamming"), ("postprocess", "inv_mulaw")),
+    ],
 )
 def test_other_networks_are_refused(
     official: tuple[Path, WaveNet], tmp_path: Path, key: str, value: Any
