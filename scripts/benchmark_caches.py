@@ -124,9 +124,7 @@ def recompute_samples(model: WaveNet, condition: Tensor) -> Tensor:
     for t in range(length):
         at = slice(t, t + 1)
         parameters = model(samples[..., : t + 1], condition[..., : t + 1])[..., -1:]
-        samples[..., t + 1 : t + 2] = logistic_mixture.sample(
-            parameters, gumbel[..., at], logistic[..., at], model.config.log_scale_min
-        )
+        samples[..., t + 1 : t + 2] = logistic_mixture.sample(parameters, gumbel[..., at], logistic[..., at])
     return samples[..., 1:]
 
 

@@ -12,7 +12,7 @@ class LogisticMixtureLoss(Loss):
     """Mean over all samples of -log p(sample), a sample being one of 65,536 levels.
 
     Args:
-        log_scale_min: floor of the logarithm of a logistic's scale; the model's own must be the same.
+        log_scale_min: floor of the logarithm of a logistic's scale; the model's counts where it is higher.
     Reference: van den Oord et al., Parallel WaveNet, ICML 2018, arXiv:1711.10433.
     """
 

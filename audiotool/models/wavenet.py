@@ -53,7 +53,7 @@ class WaveNetConfig:
         layers, stacks: residual blocks, and the groups of them in which dilation doubles from 1.
         gate_channels: channels of tanh and sigmoid together.
         components: number of logistics in the mixture.
-        log_scale_min: floor of the logarithm of a logistic's scale, in the loss and in synthesis.
+        log_scale_min: floor of the logarithm of a logistic's scale, in training alone.
         cin_pad: frames on either side in the first convolution over the mel.
         preemphasis: the network outputs x[t] - preemphasis * x[t - 1]; 0 outputs the waveform itself.
         gain: factor of the waveform in training.
@@ -194,6 +194,8 @@ class WaveNet(Vocoder):
         if c.preemphasis:
             signal = signal - c.preemphasis * F.pad(signal, (1, -1))
         parameters = self(F.pad(signal, (1, -1)), self.condition(batch["input"]))
+        weights, means, log_scales = parameters.chunk(3, dim=1)
+        parameters = torch.cat((weights, means, log_scales.clamp(min=c.log_scale_min)), dim=1)
         return {"parameters": parameters, "signal": signal.clamp(-1.0, 1.0)}
 
     def start(self, level: Any = None, seed: int | None = None, **conditions: Any) -> State:
@@ -283,7 +285,7 @@ class _Recurrence:
             parameters = self._advance(sample, t, layers, buffers)
             drawn_at = slice(t, t + 1)
             sample = logistic_mixture.sample(
-                parameters[..., None], gumbel[..., drawn_at], logistic[..., drawn_at], c.log_scale_min
+                parameters[..., None], gumbel[..., drawn_at], logistic[..., drawn_at]
             )[..., 0]
             emphasised = sample + c.preemphasis * emphasised
             output[..., t] = emphasised / c.gain

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -32,9 +34,7 @@ def recomputed(model: WaveNet, x: Tensor, seed: int) -> Tensor:
     for t in range(length):
         parameters = model(samples[..., : t + 1], condition[..., : t + 1])[..., -1:]
         at = slice(t, t + 1)
-        samples[..., t + 1 : t + 2] = logistic_mixture.sample(
-            parameters, gumbel[..., at], logistic[..., at], model.config.log_scale_min
-        )
+        samples[..., t + 1 : t + 2] = logistic_mixture.sample(parameters, gumbel[..., at], logistic[..., at])
     return samples[..., 1:]
 
 
@@ -139,6 +139,18 @@ def test_loss_is_the_likelihood_of_the_next_sample() -> None:
         parameters = model(F.pad(batch["target"], (1, -1)), model.condition(batch["input"]))
         expected = -logistic_mixture.log_likelihood(parameters, batch["target"], -7.0).mean()
         assert torch.isclose(LogisticMixtureLoss()(outputs, batch), expected)
+
+
+def test_scales_have_a_floor_in_training_alone() -> None:
+    x, target = features(5), torch.zeros(1, 1, 40)
+    low, floored = (tiny(dropout=0.0, weight_norm=False, log_scale_min=floor) for floor in (-30.0, -2.0))
+    with torch.no_grad():
+        for model in (low, floored):
+            last: Any = model.last_conv_layers[3]
+            last.weight[6:], last.bias[6:] = 0.0, -12.0
+        assert low.training_outputs({"input": x, "target": target})["parameters"][:, 6:].eq(-12).all()
+        assert floored.training_outputs({"input": x, "target": target})["parameters"][:, 6:].eq(-2).all()
+        assert torch.equal(low.process(x), floored.process(x))
 
 
 @pytest.mark.parametrize(

@@ -56,15 +56,16 @@ def sampling_noise(uniform: Tensor) -> tuple[Tensor, Tensor]:
     return -torch.log(-torch.log(clipped[:, :-1])), torch.logit(clipped[:, -1:])
 
 
-def sample(parameters: Tensor, gumbel: Tensor, logistic: Tensor, log_scale_min: float) -> Tensor:
+def sample(parameters: Tensor, gumbel: Tensor, logistic: Tensor) -> Tensor:
     """Draw (B, 1, T) in [-1, 1]: a component by its weight, then a value from it.
+
+    Scales have no floor, as in the published synthesis.
 
     Args:
         parameters: (B, 3 * K, T).
         gumbel, logistic: from `sampling_noise`.
-        log_scale_min: as in `log_likelihood`.
     """
     logits, means, log_scales = parameters.chunk(3, dim=1)
     chosen = (logits + gumbel).argmax(dim=1, keepdim=True)
-    scale = log_scales.gather(1, chosen).clamp(min=log_scale_min).exp()
+    scale = log_scales.gather(1, chosen).exp()
     return (means.gather(1, chosen) + scale * logistic).clamp(-1.0, 1.0)

@@ -47,7 +47,7 @@ def test_samples_follow_the_distribution() -> None:
     count = 40_000
     values = parameters(3)
     gumbel, logistic = sampling_noise(noise.uniform(1, 4, 0, count))
-    drawn = sample(values.expand(-1, -1, count), gumbel, logistic, -7.0)
+    drawn = sample(values.expand(-1, -1, count), gumbel, logistic)
     assert drawn.abs().max() <= 1
     edges = torch.linspace(-1, 1, 21)
     weights, means, scales = values[0, :3, 0].softmax(0), values[0, 3:6, 0], values[0, 6:, 0].exp()
@@ -59,10 +59,12 @@ def test_samples_follow_the_distribution() -> None:
     assert ((found - expected)[used].square() / expected[used]).sum() < 43.8
 
 
-def test_log_scale_floor_is_the_same_in_likelihood_and_sample() -> None:
+def test_log_scale_floor_of_the_likelihood_alone() -> None:
     values = torch.tensor([0.0, 0.1, -30.0])[None, :, None]
     floored = torch.tensor([0.0, 0.1, -7.0])[None, :, None]
     y = torch.full((1, 1, 1), 0.1)
     assert torch.equal(log_likelihood(values, y, -7.0), log_likelihood(floored, y, -7.0))
     gumbel, logistic = sampling_noise(noise.uniform(1, 2, 0, 1))
-    assert torch.equal(sample(values, gumbel, logistic, -7.0), sample(floored, gumbel, logistic, -7.0))
+    # A scale of exp(-30) is lost beside the mean in single precision; that of the floor is not.
+    assert torch.equal(sample(values, gumbel, logistic), values[:, 1:2])
+    assert not torch.equal(sample(floored, gumbel, logistic), values[:, 1:2])
