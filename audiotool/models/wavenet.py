@@ -2,8 +2,9 @@
 
 van den Oord et al.: WaveNet: A Generative Model for Raw Audio, 2016, arXiv:1609.03499; Shen et al.: Natural
 TTS Synthesis by Conditioning WaveNet on Mel Spectrogram Predictions, ICASSP 2018, arXiv:1712.05884. The
-papers leave channels open: names and defaults of the network are those of r9y9/wavenet_vocoder's mixture
-configuration, with the 30 layers in 3 cycles of Tacotron 2.
+papers leave channels open: names and channels are those of r9y9/wavenet_vocoder's mixture configuration. The
+30 layers in 3 cycles and the mel are Tacotron 2's; `kernel_size`, `dropout` and `log_scale_min` are our own
+defaults (there 3, 0 and -16), and so is a waveform without pre-emphasis and gain.
 
 Training predicts all samples in parallel from the true samples before them. Synthesis feeds back its own
 output. Every layer stores the past inputs of its dilated taps, so that a sample costs one matrix product a
