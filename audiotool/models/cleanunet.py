@@ -4,7 +4,8 @@ Kong, Ping, Dantrey, Catanzaro: Speech Denoising in the Waveform Domain with Sel
 arXiv:2202.07790.
 
 No layer pads. With kernel K, stride S and D levels, one bottleneck frame covers S^D new samples, and output
-sample t (a multiple of S^D) needs input up to t + (K-1)(S^D-1)/(S-1), which is the model's latency.
+sample t (a multiple of S^D) needs input up to t + (K-1)(S^D-1)/(S-1), 765 samples as published. The latency
+is 767: that, up to the end of the block of 32 samples over which a running level is held.
 In a stream the encoder's skips wait in the state until the decoder comes back up to their frame.
 
 Level: the published network divides by the standard deviation of the whole utterance. Files get exactly that
