@@ -142,6 +142,8 @@ What `audiotool models import` does with each option of a file that comes with o
 compared with the tensors' shapes, and a file that says other sizes is refused. "refused unless …": the
 official program builds another network, or another input, for other values. "unused": without influence on a
 trained network's output. An option that the official program does not know and refuses is refused here too.
+Vocos for EnCodec decodes the first of its `bandwidths` (1.5 kbit/s); `--set bandwidth_id=3` imports it for
+the fourth (12 kbit/s).
 
 """
 

@@ -64,7 +64,9 @@ PARTS = {
 
 
 class VocosImporter(Importer):
-    """Imports the decoder; feature extractors, discriminators and losses in the file are left out."""
+    """Imports the decoder; feature extractors, discriminators and losses in the file are left out.
+
+    A decoder for EnCodec is for the first of its bandwidths unless `bandwidth_id` chooses another."""
 
     name = "vocos"
     origin = "github.com/gemelo-ai/vocos"

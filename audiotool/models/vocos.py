@@ -53,6 +53,7 @@ class VocosConfig:
         intermediate_dim: width inside a ConvNeXt block.
         num_layers: number of blocks.
         conditions: number of a codec's bandwidths to which the norms adapt; 0 for plain norms.
+        bandwidth_id: index of the features' bandwidth among them, where `start` and `forward` get none.
         head: "istft", "imdct-cos" or "imdct-symexp".
         n_fft: frame of the "istft" head; the other two use twice the hop.
         padding: alignment of the head.
@@ -69,6 +70,7 @@ class VocosConfig:
     intermediate_dim: Width = 1536
     num_layers: Depth = 8
     conditions: Whole = 0
+    bandwidth_id: Whole = 0
     head: Literal["istft", "imdct-cos", "imdct-symexp"] = "istft"
     n_fft: Length = 1024
     padding: Literal["center", "same", "causal"] = "center"
@@ -81,6 +83,8 @@ class VocosConfig:
             raise ValueError("give either mel, or input_channels, sample_rate and hop_length of a codec")
         if self.backbone == "resnet" and (self.causal or self.conditions):
             raise ValueError("the resnet backbone is neither causal nor conditioned")
+        if self.bandwidth_id and self.bandwidth_id >= self.conditions:
+            raise ValueError(f"bandwidth_id {self.bandwidth_id} is not below conditions, {self.conditions}")
 
 
 def frame_conv(inputs: int, outputs: int, kernel_size: int, causal: bool, groups: int = 1) -> nn.Conv1d:
@@ -289,7 +293,8 @@ class Vocos(Vocoder):
         """Vocode features (B, C, frames) to (B, 1, output_length(frames)), as the official decoder.
 
         Args:
-            bandwidth_id: index of the codec's bandwidth, for models that were trained with several.
+            bandwidth_id: index of the codec's bandwidth, for models that were trained with several; None is
+                the configuration's.
         """
         y, _ = self._run(features, self.start(bandwidth_id=bandwidth_id), final=True)
         return y[..., : self.output_length(features.shape[-1])]
@@ -302,8 +307,9 @@ class Vocos(Vocoder):
         if not self.config.conditions:
             return {"condition": None, "backbone": None, "head": None}
         device = next(self.parameters()).device
-        number = torch.as_tensor(0 if bandwidth_id is None else bandwidth_id, device=device).reshape(-1)
-        return {"condition": number, "backbone": None, "head": None}
+        number = self.config.bandwidth_id if bandwidth_id is None else bandwidth_id
+        condition = torch.as_tensor(number, device=device).reshape(-1)
+        return {"condition": condition, "backbone": None, "head": None}
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if not self.causal:

@@ -143,6 +143,19 @@ def test_an_unknown_codec_is_refused(tmp_path: Path) -> None:
         import_checkpoint(pack / "pytorch_model.bin", "vocos", tmp_path / "config.yaml")
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_a_codecs_bandwidth_is_chosen_at_import(number: int) -> None:
+    pack = PACKS / "encodec_adanorm_same"
+    files = (pack / "pytorch_model.bin", "vocos", pack / "config.yaml")
+    chosen, _ = import_checkpoint(*files, {"bandwidth_id": number})
+    plain, _ = import_checkpoint(*files)
+    x = load_file(pack / "io.safetensors")["features"]
+    with torch.no_grad():
+        others = [plain(x, bandwidth_id=n) for n in range(4)]
+        found = chosen.process(x)
+    assert [torch.equal(found, other) for other in others] == [n == number for n in range(4)]
+
+
 ENCODEC = {
     "mel": None,
     "input_channels": 128,
@@ -178,6 +191,8 @@ def test_published_sizes(values: dict[str, object], count: int) -> None:
         ({"head": "wavenext"}, "head: found 'wavenext', should be 'istft', 'imdct-cos' or"),
         ({"padding": "none"}, "padding: found 'none', should be 'center', 'same' or 'causal'"),
         ({"backbone": "resnet", "causal": True}, "resnet backbone is neither causal nor conditioned"),
+        ({**ENCODEC, "bandwidth_id": 4}, "bandwidth_id 4 is not below conditions, 4"),
+        ({"bandwidth_id": 1}, "bandwidth_id 1 is not below conditions, 0"),
     ],
 )
 def test_bad_configurations_are_refused(values: dict[str, object], message: str) -> None:
