@@ -109,14 +109,17 @@ class FastEnhancerImporter(Importer):
             "stride": given.get("stride"),
             "n_fft": given.get("n_fft"),
             "hop_length": given.get("hop_size"),
+            "win_length": given.get("win_size"),
             "blocks": inner.get("num_blocks"),
             "block_channels": inner.get("channels"),
             "block_bins": inner.get("freq"),
             "heads": inner.get("num_heads"),
         }
+        # The window is as long as the frame.
+        found = {**sizes, "win_length": sizes["n_fft"]}
         for key, value in configured.items():
-            if value is not None and value != (list(sizes[key]) if key == "kernel_sizes" else sizes[key]):
-                raise CheckpointError(f"{source}: {key} is {value}, but the file has {sizes[key]}")
+            if value is not None and value != (list(found[key]) if key == "kernel_sizes" else found[key]):
+                raise CheckpointError(f"{source}: {key} is {value}, but the file has {found[key]}")
 
 
 def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:

@@ -140,6 +140,7 @@ def test_official_layout(tmp_path: Path, buffered: bool) -> None:
     ("change", "message"),
     [
         ({"hop_size": 32}, "hop_length is 32, but the file has 16"),
+        ({"win_size": 32}, "win_length is 32, but the file has 64"),
         ({"kernel_size": [8, 5]}, r"kernel_sizes is \[8, 5\], but the file has"),
         ({"rnnformer_kwargs": {"num_heads": 4}}, "heads is 4, but the file has 2"),
         ({"rnnformer_kwargs": {"pre_norm": True}}, "pre_norm=True is not supported"),
