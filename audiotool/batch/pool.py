@@ -319,6 +319,6 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
                 pipe.send(("finished", outcome._replace(request=None), progress.untold))
             if outcome.request is not None:
                 raise outcome.request
-    except (EOFError, BrokenPipeError):
-        # The parent has finished, or is gone.
+    except (EOFError, ConnectionError):
+        # The parent has finished, or is gone: a reset is what it leaves that had not read all messages.
         return

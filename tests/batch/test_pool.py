@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from kit.limits import open_files_left
-from kit.patience import wait_until
+from kit.patience import PATIENCE, wait_until
 from kit.scripted import Scripted
 
 from audiotool.batch import pool
@@ -208,6 +209,18 @@ def test_a_worker_that_dies_between_two_jobs_costs_none(
     follower = Killer()
     outcomes = list(follower.run(scripted, "short", "wait", *["short"] * 4))
     assert [o.status for o in outcomes] == ["done"] * 6
+
+
+def test_a_worker_ends_quietly_where_its_parent_is_gone_and_had_not_read_all(scripted: Scripted) -> None:
+    parent_end, worker_end = context().Pipe()
+    arguments = (worker_end, Work(scripted), logging.WARNING, dict(os.environ))
+    worker = context().Process(target=pool._work_loop, args=arguments)
+    worker.start()
+    worker_end.close()
+    wait_until(parent_end.poll)  # for "ready", which is never read
+    parent_end.close()
+    worker.join(PATIENCE)
+    assert worker.exitcode == 0
 
 
 def test_several_workers_begin_with_the_largest_inputs(
