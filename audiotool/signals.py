@@ -4,6 +4,7 @@ Windows Ctrl-Break and a closed console (SIGBREAK)."""
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -106,6 +107,13 @@ def leave_to_parent(terminate: bool = False) -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGINT, signal.SIGHUP))
 
 
+def follow_parent() -> None:
+    """Leave signals to the parent, in a worker of an executor, and end when the parent is gone; the worker
+    would wait for work for ever."""
+    leave_to_parent()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
 @contextlib.contextmanager
 def held_back() -> Iterator[None]:
     """Block the signals of a terminal while a child is started, until the child ignores them itself.
@@ -189,6 +197,15 @@ def end(children: Sequence[BaseProcess], patience: float) -> None:
             child.kill()
         for child in late:
             child.join()
+
+
+def _end_with_parent() -> None:
+    from multiprocessing import parent_process
+
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _leave(number: int, frame: FrameType | None) -> NoReturn:

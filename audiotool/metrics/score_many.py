@@ -20,7 +20,7 @@ from audiotool.metrics.pairing import FilePair
 from audiotool.metrics.rows import Row
 from audiotool.metrics.score_files import places_of, score_stems, sound_facts
 from audiotool.metrics.values import Value
-from audiotool.signals import end, leave_to_parent
+from audiotool.signals import end, follow_parent
 
 PATIENCE = 2.0
 """Seconds that terminated processes have to end those of PESQ."""
@@ -121,7 +121,7 @@ def _prepare(count: int) -> None:
         close_children()
         os._exit(1)
 
-    leave_to_parent()
+    follow_parent()
     signal.signal(signal.SIGTERM, leave)
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)

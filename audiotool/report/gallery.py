@@ -15,7 +15,7 @@ from audiotool.errors import AudiotoolError
 from audiotool.metrics.rows import Row
 from audiotool.report.media import EMBEDDED_CHANNELS, make_media
 from audiotool.report.spool import Spool
-from audiotool.signals import leave_to_parent
+from audiotool.signals import follow_parent
 
 Sound = Literal["embed", "link", "none"]
 """Place of a page's sound: inside the page, in the recordings it links to, or nowhere."""
@@ -64,7 +64,7 @@ def add_media(
             row.media = make_media(row, embed)
             progress(spool.keep(row))
         return
-    with ProcessPoolExecutor(jobs, get_context("spawn"), leave_to_parent) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), follow_parent) as pool:
         futures = {pool.submit(make_media, row, embed): row for row in rows}
         for future in as_completed(futures):
             row = futures.pop(future)

@@ -13,8 +13,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch import Tensor
 
 from audiotool.metrics.values import Value
 from audiotool.models.base import Model
-from audiotool.signals import leave_to_parent
+from audiotool.signals import follow_parent
 from audiotool.training.draws import seeded
 from audiotool.training.objective import Objective
 
@@ -191,16 +190,7 @@ def _yield_to_training() -> None:
         os.environ[name] = "1"
     if hasattr(os, "nice"):
         os.nice(5)
-    leave_to_parent()
-    Thread(target=_end_with_training, daemon=True).start()
-
-
-def _end_with_training() -> None:
-    """End a metric process when its training is killed; it would otherwise wait for work for ever."""
-    training = parent_process()
-    if training is not None:
-        training.join()
-        os._exit(1)
+    follow_parent()
 
 
 def _score(reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]) -> Row:

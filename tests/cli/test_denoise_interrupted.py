@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from kit.audio import write_endless, write_speech
-from kit.patience import PATIENCE, wait_until
+from kit.patience import PATIENCE, is_gone, wait_until
 
 COMMAND = [sys.executable, "-c", "from audiotool.cli.app import main; main()", "denoise"]
 
@@ -164,15 +164,6 @@ def test_two_interrupts_in_a_row_leave_neither_processes_nor_parts(long_folder: 
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
     # Processes that wait for the end of a pipe see it a moment later.
     wait_until(lambda: is_gone(process.pid))
-
-
-def is_gone(group: int) -> bool:
-    """Whether a group has no processes."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return True
-    return False
 
 
 def test_kill_in_the_middle_of_a_batch_and_resume(long_folder: Path) -> None:

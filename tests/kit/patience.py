@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
@@ -24,3 +25,12 @@ def wait_until(condition: Callable[[], object]) -> None:
             raise TimeoutError(f"it does not come to hold within {PATIENCE:g} s")
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
+
+
+def is_gone(group: int) -> bool:
+    """Whether a group of processes has none left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 from kit.limits import open_files_left
+from kit.patience import PATIENCE, is_gone, wait_until
 from kit.plugin import install_plugin
 from kit.scores import FAST, noisy, write
 
@@ -83,6 +85,28 @@ def test_a_worker_that_dies_costs_the_other_files_no_process_each(
     # The pool may notice the death only when its other worker has finished a file.
     assert Counted.sizes[0] == 2
     assert Counted.sizes.count(1) <= 2, "only what was in work is scored alone"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from audiotool.metrics.pairing import FilePair
+from audiotool.metrics.score_many import score_many
+
+pairs = [FilePair(str(n), None, Path(sys.argv[1])) for n in range(3)]
+score_many(pairs, ["loudness"], 2, lambda row: os.kill(os.getpid(), signal.SIGKILL))
+"""
+
+
+def test_workers_end_where_their_parent_is_killed(clean: np.ndarray, tmp_path: Path) -> None:
+    good = write(tmp_path / "good.wav", clean)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, good], start_new_session=True)
+    try:
+        assert process.wait(PATIENCE) == -signal.SIGKILL
+        wait_until(lambda: is_gone(process.pid))
+    finally:
+        if not is_gone(process.pid):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("left", [10, 20], ids=["here", "in fewer processes"])
