@@ -61,7 +61,8 @@ def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = N
     Args:
         sound: where the sound of a page is; its pictures are the rows' `media`.
     Raises:
-        InputError: a path has another ending, or cannot be written. Every other report is written before.
+        InputError: paths have other endings, or cannot be written, and all are named. Every other report is
+            written before.
     """
     failed: list[InputError] = []
     for path in paths:
@@ -75,4 +76,4 @@ def write_reports(paths: Sequence[Path], report: Report, sound: Sound | None = N
         except InputError as error:
             failed.append(error)
     if failed:
-        raise failed[0]
+        raise InputError("; ".join(map(str, failed)))

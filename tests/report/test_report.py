@@ -344,3 +344,11 @@ def test_a_score_that_is_no_number_makes_no_report(tmp_path: Path) -> None:
         (tmp_path / "r.json").write_text(f'{{"files": [{entry}], "summary": {{"pesq": {{}}}}}}')
         with pytest.raises(InputError, match="is no report"):
             read_json_report(tmp_path / "r.json")
+
+
+def test_all_reports_that_fail_are_named(rows: list[Row], tmp_path: Path) -> None:
+    (tmp_path / "gone").touch()
+    paths = [tmp_path / "gone" / "r.json", tmp_path / "r.md", tmp_path / "r.txt"]
+    with pytest.raises(InputError, match=r"gone is not a folder; .*r\.txt"):
+        write_reports(paths, Report(rows))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gone", "r.md"]
