@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.metrics.values import Curve, Value
+from audiotool.paths import Folders
 
 REFERENCE_RATE = "reference_sample_rate"
 """Name of the fact that is the sample rate in Hz at which a row's files were compared."""
@@ -151,17 +153,27 @@ def of_one_file(first: Sequence[Row], second: Sequence[Row]) -> list[tuple[Row, 
     """Return the rows of two systems that are of one file, in the order of the second.
 
     Rows are of one file that are of one stem of a mixture, have one reference, one name, names that differ in
-    the ending, or one input: if there is one of each, in this order.
+    the ending, or one input: if there is one of each, in this order, however their paths are spelled.
     """
-    others, own = dict(enumerate(first)), dict(enumerate(second))
-    found: dict[int, Row] = {}
+    folders = Folders()
+    others, own = ({n: _resolved(row, folders) for n, row in enumerate(rows)} for rows in (first, second))
+    found: dict[int, int] = {}
     for mark in (_stem, _reference, _name, _file, _input):
         theirs = _alone(others, mark)
         for value, n in _alone(own, mark).items():
             if value in theirs and not _differ(mark, others[theirs[value]], own[n]):
-                found[n] = others.pop(theirs[value])
-                del own[n]
-    return [(found[n], row) for n, row in enumerate(second) if n in found]
+                found[n] = theirs[value]
+                del others[found[n]], own[n]
+    return [(first[found[n]], row) for n, row in enumerate(second) if n in found]
+
+
+def _resolved(row: Row, folders: Folders) -> Row:
+    """Return a row with its places resolved."""
+    places = {name: place for name in ("reference", "noisy", "input") if (place := _fact(row, name))}
+    # A report from outside may have what is no name.
+    with contextlib.suppress(ValueError):
+        places = {name: folders.real(place) for name, place in places.items()}
+    return replace(row, facts={**row.facts, **places})
 
 
 def numbers_of_both(pairs: Sequence[tuple[Row, Row]], metric: str) -> list[tuple[float, float]]:

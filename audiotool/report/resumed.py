@@ -8,7 +8,7 @@ from pathlib import Path
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import NOT_FETCHED, REFERENCE_RATE, Row
-from audiotool.paths import is_url
+from audiotool.paths import Folders, is_url
 from audiotool.report.json_document import read_json_report
 from audiotool.text import encodable, without_credentials
 
@@ -37,7 +37,7 @@ def check_former(path: Path) -> None:
 
 
 class FormerReport:
-    """The rows of an earlier report, by their inputs and outputs.
+    """The rows of an earlier report, by their inputs and outputs, however these are spelled.
 
     An output that is newer than the report is another one than the report describes, and has no row; nor has
     an input that failed. The time of an input that is ahead of the clock is that of its outputs, too. Outputs
@@ -50,12 +50,13 @@ class FormerReport:
     def __init__(self, path: Path) -> None:
         self._written = 0
         self._rows: dict[Places, Row] = {}
+        self._folders = Folders()
         try:
             self._written = path.stat().st_mtime_ns
             rows = read_json_report(path).rows
         except (OSError, InputError):
             return
-        self._rows = {_written(_places(row)): row for row in rows if row.status != "failed"}
+        self._rows = {self._real(_places(row)): row for row in rows if row.status != "failed"}
 
     def complete(self, rows: Iterable[Row]) -> None:
         """Give skipped rows what this report has of the same inputs and outputs: facts and notes.
@@ -84,15 +85,15 @@ class FormerReport:
 
     def _has_reference(self, row: Row, found: Row) -> bool:
         """Return whether a row has the reference of this report's row, which is no newer than the report."""
-        place = row.facts.get("reference")
-        if place is None or encodable(place) != found.facts.get("reference"):
+        place, former = row.facts.get("reference"), found.facts.get("reference")
+        if place is None or former is None or self._real([place]) != self._real([str(former)]):
             return False
         changed = _time_of(place)
         return changed is not None and changed <= self._written
 
     def _row(self, places: Places) -> Row | None:
         """Return the row of an input and outputs; None without one, or if an output is newer or elsewhere."""
-        found = self._rows.get(_written(places))
+        found = self._rows.get(self._real(places))
         if found is None:
             return None
         try:
@@ -102,6 +103,17 @@ class FormerReport:
         is_described = all(time <= self._written or time == _time_of(places[0]) for time in changed)
         return found if is_described else None
 
+    def _real(self, places: Sequence[str]) -> Places:
+        """Return resolved places as reports have them: without credentials, and with bytes escaped that are
+        not UTF-8."""
+        found = []
+        for place in map(without_credentials, places):
+            try:
+                found.append(encodable(self._folders.real(place)))
+            except ValueError:  # a report from outside may have what is no name
+                found.append(place)
+        return tuple(found)
+
 
 def _take_scores(row: Row, found: Row) -> None:
     """Give a row the scores of an earlier one that were not attempted, and what their scoring said."""
@@ -109,7 +121,7 @@ def _take_scores(row: Row, found: Row) -> None:
     for scores, former in ((row.values, found.values), (row.baseline, found.baseline)):
         scores |= {name: former[name] for name in missing if name in former}
     if missing:
-        row.facts |= {name: found.facts[name] for name in SCORING_FACTS if name in found.facts}
+        row.facts = {name: found.facts[name] for name in SCORING_FACTS if name in found.facts} | row.facts
         row.run_notes = found.run_notes
         row.notes += found.run_notes
 
@@ -126,8 +138,3 @@ def _places(row: Row) -> Places:
     outputs = row.facts.get("output")
     places = (row.facts.get("input"), *(outputs if isinstance(outputs, list) else [outputs]))
     return tuple(map(str, places))
-
-
-def _written(places: Places) -> Places:
-    """Return places as reports have them: without credentials, and with bytes escaped that are not UTF-8."""
-    return tuple(encodable(without_credentials(place)) for place in places)

@@ -126,9 +126,11 @@ def test_a_resumed_report_keeps_what_is_known_of_outputs_in_a_store(denoise: Cal
     [before] = json.loads(Path("r.json").read_text())["files"]
     assert isinstance(before["si_sdr"], float)
     write_speech(Path("in/b.wav"), 0.2)
-    assert denoise(*command, "--skip-existing").exit_code == 0
+    absolute = [Path(word).resolve() if word == "in" else word for word in command]
+    assert denoise(*absolute, "--skip-existing").exit_code == 0
     after, _ = json.loads(Path("r.json").read_text())["files"]
-    assert after == {**before, "status": "skipped"}
+    spelled = {name: str(Path("in/a.wav").resolve()) for name in ("input", "reference")}
+    assert after == {**before, **spelled, "status": "skipped"}
     # Scores against another reference are not taken over.
     write_speech(Path("other/a.wav"), 0.2)
     write_speech(Path("other/b.wav"), 0.2)

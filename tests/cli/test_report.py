@@ -237,6 +237,30 @@ def test_a_resumed_report_keeps_what_the_earlier_one_knew(folder: Path) -> None:
     assert "checkpoint_sha256" in again[1]
 
 
+def test_a_resumed_report_keeps_what_is_known_however_paths_are_spelled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("in/broken.wav").unlink()
+    words = ("--model", "denoise-tiny-16k", "--report", "r.json", "--reference")
+    assert run("denoise", "in", "-o", "out", *words, "in", "--mix", "0.5").exit_code == 0
+    first = json.loads(Path("r.json").read_text())["files"]
+    link = folder / "link"
+    link.symlink_to(folder)
+    for here in (folder, link, Path("link")):
+        again = (str(here / "in"), "-o", str(here / "out"), *words, str(here / "in"), "--skip-existing")
+        assert run("denoise", *again).exit_code == 0
+        rows = json.loads(Path("r.json").read_text())["files"]
+        assert [row["settings"] for row in rows] == [row["settings"] for row in first]
+        assert rows[0]["output"] == str(here / "out" / "a.wav")
+
+    def interrupted(job: Job, *_: Any) -> Outcome:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(batch_run, "score_skipped", interrupted)
+    assert run("denoise", "in", "-o", "out", *words, "in", "--skip-existing").exit_code == 130
+    assert json.loads(Path("r.json").read_text())["files"] == rows
+
+
 def test_scores_of_a_resumed_report_and_their_notes_are_of_the_present_references(folder: Path) -> None:
     for path in ("in/broken.wav", "in/b & c.wav"):
         Path(path).unlink()

@@ -117,6 +117,18 @@ def test_files_of_other_names_are_paired_by_their_only_reference_or_input() -> N
     assert paired(twice, [Row("two/0.wav", facts={"reference": "clean.wav"})]) == []
 
 
+def test_paths_are_compared_however_they_are_spelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path)
+    first = [Row("x", facts={"reference": f"clean/{name}.wav"}) for name in "ab"]
+    second = [
+        Row("1", facts={"reference": str(tmp_path / "clean" / "b.wav")}),
+        Row("2", facts={"reference": "link/clean/../clean/a.wav"}),
+        Row("3", facts={"reference": "clean/\0.wav"}),
+    ]
+    assert of_one_file(first, second) == [(first[1], second[0]), (first[0], second[1])]
+
+
 def test_the_interval_is_that_of_a_paired_bootstrap(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.random.default_rng(1).normal(0.3, 0.5, 200)
     interval = bootstrap_interval(values)
