@@ -4,6 +4,7 @@ Windows Ctrl-Break and a closed console (SIGBREAK)."""
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import sys
@@ -11,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
@@ -30,6 +31,9 @@ else:
 REQUESTS = (signal.SIGINT, signal.SIGTERM, *HANG_UP)
 """All requests to end."""
 
+TOGETHER_SECONDS = 1.0
+"""Greatest time between two requests that are one."""
+
 RAISED = (KeyboardInterrupt, SystemExit)
 """What they raise, see `unwind_on_request`."""
 
@@ -41,9 +45,23 @@ class EndRequest(SystemExit):
 def unwind_on_request() -> None:
     """Let SIGTERM and `HANG_UP` end this program as Ctrl-C does, which removes unfinished files.
 
+    Requests that follow each other within `TOGETHER_SECONDS` are one: of a launcher that passes on what the
+    terminal has sent already, or of a key that is held. A later one interrupts the clean-up.
+
     Call it in the main thread. Signals that the parent has set to be ignored (nohup) stay ignored.
     """
-    _handle(_leave, signal.SIGTERM, *HANG_UP)
+    last = -math.inf
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        nonlocal last
+        before, last = last, time.monotonic()
+        if last - before < TOGETHER_SECONDS:
+            return
+        # A closing terminal sends SIGHUP more than once, which must not interrupt the clean-up.
+        _ignore(*HANG_UP)
+        raise KeyboardInterrupt if number == signal.SIGINT else EndRequest(128 + number)
+
+    _handle(leave, *REQUESTS)
 
 
 def finish() -> None:
@@ -142,8 +160,8 @@ class _Deferred:
         self._handlers: dict[int, Handler] = {}
         self._came: list[tuple[int, FrameType | None]] = []
 
-    def hold(self) -> None:
-        for number in REQUESTS:
+    def hold(self, numbers: Sequence[int]) -> None:
+        for number in numbers:
             handler = signal.getsignal(number)
             if callable(handler):
                 self._handlers[number] = handler
@@ -165,8 +183,8 @@ class _Deferred:
 
 
 @contextlib.contextmanager
-def deferred() -> Iterator[None]:
-    """Handle signals when the block has ended.
+def deferred(*numbers: int) -> Iterator[None]:
+    """Handle signals, all `REQUESTS` unless given, when the block has ended.
 
     For libraries in C that read or write through a Python object: they print and drop every exception of such
     a call, that of Ctrl-C too. Only the main thread handles signals; elsewhere this does nothing.
@@ -176,7 +194,7 @@ def deferred() -> Iterator[None]:
         return
     held = _Deferred()
     try:
-        held.hold()
+        held.hold(numbers or REQUESTS)
         yield
     finally:
         held.release()
@@ -206,12 +224,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)
-
-
-def _leave(number: int, frame: FrameType | None) -> NoReturn:
-    # A closing terminal sends SIGHUP more than once, which must not interrupt the clean-up.
-    _ignore(*HANG_UP)
-    raise EndRequest(128 + number)
 
 
 def _handle(handler: Handler, *numbers: signal.Signals) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
 from audiotool.paths import clash, refuse_url
+from audiotool.signals import HANG_UP, deferred
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
 from audiotool.tasks.options import AsJson, Jobs, ProgressChoice, ProgressKind, Quiet, ReportAudio, Reports
@@ -198,15 +200,16 @@ def evaluate(
             rows = _score(pairs, names, jobs or core_count(), quiet, events, finished)
             if sound is not None:
                 look(rows, sound, spool, jobs or core_count(), quiet)
+            found = reported(rows)
         except BaseException:
-            # Scores take time. Those that are there are kept.
+            # Scores take time. Those that are there are kept, unless Ctrl-C comes again.
             if finished:
-                reported(_in_order(finished, pairs))
-                unwritten.say()
-                if events is None:
-                    say(f"{len(finished)} of {len(pairs)} files are scored")
+                with deferred(signal.SIGTERM, *HANG_UP):
+                    reported(_in_order(finished, pairs))
+                    unwritten.say()
+                    if events is None:
+                        say(f"{len(finished)} of {len(pairs)} files are scored")
             raise
-        found = reported(rows)
     with unwritten.held_back():
         if as_json:
             screen.write(to_json(found), is_json=True)

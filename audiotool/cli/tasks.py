@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
+import signal
 import time
 import typing
 from collections.abc import Iterator, Sequence
@@ -22,7 +23,7 @@ from audiotool.cli.progress import Events, batch_summary, make_watcher
 from audiotool.cli.screen import say, write
 from audiotool.cli.unwritten import Unwritten
 from audiotool.errors import CheckpointError, PlanError, UnknownCheckpoint, as_plan_error
-from audiotool.signals import RAISED
+from audiotool.signals import HANG_UP, RAISED, deferred
 from audiotool.tasks.base import TASKS, Scoring, Task
 from audiotool.tasks.options import ProgressKind, TaskOptions
 from audiotool.text import one_line
@@ -147,15 +148,16 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
         try:
             for outcome in running:
                 keep(outcome)
+            report = _write_reports(plan, outcomes, task, started, sound, unwritten)
         except BaseException as error:
-            # Finished files were scored. Their scores are kept.
-            for outcome in rest(running, error):
-                keep(outcome)
-            if outcomes or isinstance(error, RAISED):
-                _write_reports(plan, outcomes, task, started, sound, unwritten)
-                unwritten.say()
+            # Finished files were scored. Their scores are kept, unless Ctrl-C comes again.
+            with deferred(signal.SIGTERM, *HANG_UP):
+                for outcome in rest(running, error):
+                    keep(outcome)
+                if outcomes or isinstance(error, RAISED):
+                    _write_reports(plan, outcomes, task, started, sound, unwritten)
+                    unwritten.say()
             raise
-        report = _write_reports(plan, outcomes, task, started, sound, unwritten)
     to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
     with unwritten.held_back():
         if options.as_json and report is not None:
@@ -191,7 +193,8 @@ def _resumable(plan: Plan, outcomes: Sequence[Outcome], options: TaskOptions) ->
         is_worth = total > 1 and (outcomes or isinstance(error, RAISED))
         if is_worth and not screen.writes_json_events():
             # With --overwrite an output that is there may be an older one.
-            again = "" if options.overwrite else "; the same command with --skip-existing does the rest"
+            is_over = options.overwrite or len(outcomes) == total
+            again = "" if is_over else "; the same command with --skip-existing does the rest"
             # The terminal may be closed.
             with contextlib.suppress(OSError):
                 say(f"{len(outcomes)} of {total} files are finished{again}")

@@ -6,7 +6,7 @@ import io
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 
 import pytest
 from kit.audio import speech_like, write_speech
@@ -126,3 +126,18 @@ def test_handlers_are_as_before_and_called_once() -> None:
     with pytest.raises(ValueError, match="of the block"), signals.deferred():
         raise ValueError("of the block")
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_requests_in_short_succession_are_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = SimpleNamespace(now=0.0)
+    clock.monotonic = lambda: clock.now
+    monkeypatch.setattr("audiotool.signals.time", clock)
+    signals.unwind_on_request()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    for clock.now, number in ((0.5, signal.SIGINT), (1.0, signal.SIGTERM), (1.9, signal.SIGINT)):
+        signal.raise_signal(number)
+    clock.now = 3.0
+    with pytest.raises(signals.EndRequest) as ended:
+        signal.raise_signal(signal.SIGTERM)
+    assert ended.value.code == 143

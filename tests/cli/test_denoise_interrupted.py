@@ -153,14 +153,18 @@ def test_a_terminal_that_is_closed(long_folder: Path, jobs: str) -> None:
     assert (long_folder / "report.json").is_file()
 
 
-def test_two_interrupts_in_a_row_leave_neither_processes_nor_parts(long_folder: Path) -> None:
-    process = start(long_folder, "--jobs", "2")
+@pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
+def test_two_requests_in_a_row_leave_a_report_and_neither_processes_nor_parts(
+    long_folder: Path, second: signal.Signals
+) -> None:
+    process = start(long_folder, "--jobs", "2", "--report", "report.json")
     wait_until_inside(long_folder, process)
-    for _ in range(2):
-        os.killpg(process.pid, signal.SIGINT)
+    for number in (signal.SIGINT, second):
+        os.killpg(process.pid, number)
         time.sleep(0.02)
     assert process.wait(PATIENCE) == 130
     assert "Traceback" not in (long_folder / "said").read_text()
+    assert len(json.loads((long_folder / "report.json").read_text())["files"]) == 2
     assert sorted(os.listdir(long_folder / "out")) == ["a.wav", "b.wav"]
     # Processes that wait for the end of a pipe see it a moment later.
     wait_until(lambda: is_gone(process.pid))

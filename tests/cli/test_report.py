@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import pkgutil
 import re
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,13 +21,15 @@ from kit.command import run_command
 from kit.disk import largest_file
 from typer.testing import Result
 
+from audiotool import signals
 from audiotool.batch import run as batch_run
 from audiotool.batch.job import Job
 from audiotool.batch.work import Outcome, do
 from audiotool.errors import AudiotoolError
 from audiotool.metrics.rows import Row
+from audiotool.report.json_document import to_json
 from audiotool.report.report import Report
-from audiotool.report.write import write_reports
+from audiotool.report.write import TEXTS, write_reports
 
 
 @pytest.fixture
@@ -405,6 +409,33 @@ def test_a_report_that_cannot_be_written_costs_no_other_result(
         ]
         assert before.startswith("audiotool: 1 of 3 files failed")
         assert last.startswith("audiotool: error: cannot write r.html: ")
+
+
+@pytest.mark.parametrize("command", ["denoise", "evaluate"])
+@pytest.mark.parametrize("names", ["SIGINT", "SIGTERM", "SIGINT SIGTERM"])
+def test_requests_to_end_while_the_reports_are_written_cost_none(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, command: str, names: str
+) -> None:
+    left = iter([signal.Signals[name] for name in names.split()])
+
+    def asked(report: Report) -> str:
+        for number in itertools.islice(left, 1):
+            signal.raise_signal(number)
+        return to_json(report)
+
+    words = {
+        "denoise": ("denoise", "in", "-o", "out", "--model", "denoise-tiny-16k", "--skip-existing"),
+        "evaluate": ("evaluate", "--reference", "in", "--estimate", "in", "--metrics", "si_sdr"),
+    }
+    monkeypatch.setitem(TEXTS, ".json", asked)
+    monkeypatch.setattr(signals, "TOGETHER_SECONDS", 0.0)
+    signals.unwind_on_request()
+    done = run(*words[command], "--report", "r.json", "--report", "r.md")
+    assert done.exit_code == (143 if "SIGTERM" in names else 130), done.output
+    assert len(json.loads(Path("r.json").read_text())["files"]) == 3
+    assert Path("r.md").exists()
+    assert "3 of 3 files are" in done.stderr
+    assert "does the rest" not in done.stderr, "nothing is left to do"
 
 
 @pytest.mark.parametrize(
