@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from audiotool import stdio
 from audiotool.batch import processes
 from audiotool.batch.job import Job, clean_up
-from audiotool.batch.work import Outcome, Work, do, failed
+from audiotool.batch.work import Outcome, Work, do, failed, score_skipped
 from audiotool.cores import affordable_workers, core_count
 from audiotool.errors import AudiotoolError
 from audiotool.signals import EndRequest, deferred, end, held_back, leave_to_parent
@@ -93,8 +93,8 @@ class Pool:
         self._ended: deque[Outcome] = deque()
         self._deaths = 0
 
-    def run(self, jobs: Sequence[Job]) -> Generator[Outcome, None, None]:
-        """Yield the outcomes as the jobs end.
+    def run(self, jobs: Sequence[Job], skipped: Sequence[Job] = ()) -> Generator[Outcome, None, None]:
+        """Yield the outcomes as the jobs end, first those of `skipped`, whose outputs are scored alone.
 
         When it is interrupted, or fails, it stops the workers and yields the outcomes of the jobs that had
         ended by then before it raises the error: their outputs are there.
@@ -102,13 +102,14 @@ class Pool:
         Raises:
             AudiotoolError: no worker can be started, or none can load the model.
         """
-        self._jobs = jobs
-        self._waiting = deque(range(len(jobs)))
+        self._jobs = [*skipped, *jobs]
+        self._skipped = len(skipped)
+        self._waiting = deque(range(len(self._jobs)))
         count = 0
         try:
             for _ in range(self.count):
                 self._start()
-            while count < len(jobs):
+            while count < len(self._jobs):
                 ready = connection.wait([w.pipe for w in self._workers])
                 for worker in [w for w in self._workers if w.pipe in ready]:
                     self._receive(worker)
@@ -130,7 +131,9 @@ class Pool:
         parent_end, worker_end = self._context.Pipe()
         level = log.getEffectiveLevel()
         process = self._context.Process(
-            target=_work_loop, args=(worker_end, self.work, level, dict(os.environ)), name="audiotool-worker"
+            target=_work_loop,
+            args=(worker_end, self.work, self._skipped < len(self._jobs), level, dict(os.environ)),
+            name="audiotool-worker",
         )
         with held_back():
             process.start()
@@ -171,8 +174,9 @@ class Pool:
         """Hand a worker its next job, and one more where its jobs are short and many are left for all."""
         ahead = worker.took < SHORT_SECONDS and len(self._waiting) > self.count
         while self._waiting and len(worker.jobs) < 1 + ahead:
+            index = self._waiting[0]
             try:
-                worker.pipe.send(self._jobs[self._waiting[0]])
+                worker.pipe.send((self._jobs[index], index < self._skipped))
             except OSError:
                 # It has died, and is buried when its pipe is read.
                 return
@@ -183,7 +187,8 @@ class Pool:
     def _begin(self, worker: _Worker) -> None:
         """Note that a worker begins the first of its jobs."""
         worker.began = time.monotonic()
-        self.watcher.started(self._jobs[worker.jobs[0]])
+        if worker.jobs[0] >= self._skipped:
+            self.watcher.started(self._jobs[worker.jobs[0]])
 
     def _finish(self, outcome: Outcome) -> None:
         self._ended.append(outcome)
@@ -294,8 +299,11 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     raise EndRequest(1)
 
 
-def _work_loop(pipe: connection.Connection, work: Work, level: int, environment: Mapping[str, str]) -> None:
-    """Main loop of a worker: load the model, then do one job after another until the pipe closes."""
+def _work_loop(
+    pipe: connection.Connection, work: Work, loads: bool, level: int, environment: Mapping[str, str]
+) -> None:
+    """Main loop of a worker: load the model if one is needed, then do one job after another, or score what it
+    skips, until the pipe closes."""
     signal.signal(signal.SIGTERM, _end)
     leave_to_parent()
     stdio.prepare()
@@ -305,15 +313,18 @@ def _work_loop(pipe: connection.Connection, work: Work, level: int, environment:
     logging.basicConfig(level=level, handlers=[_ToParent(pipe)])
     try:
         try:
-            process = work.processor.open(work.threads)
+            process = work.processor.open(work.threads) if loads else None
         except AudiotoolError as error:
             pipe.send(("refused", error))
             return
         pipe.send(("ready",))
         while True:
-            job = pipe.recv()
+            job, is_skipped = pipe.recv()
             progress = _Progress(pipe)
-            outcome = do(job, process, work, progress)
+            if is_skipped or process is None:
+                outcome = score_skipped(job, work)
+            else:
+                outcome = do(job, process, work, progress)
             with deferred():
                 # Half of a message is none, and the output is there.
                 pipe.send(("finished", outcome._replace(request=None), progress.untold))

@@ -34,7 +34,8 @@ def run(
         cluster: address of the Ray cluster whose machines work, see `Cluster`; None works here.
     Yields:
         One outcome a job as it ends, those of skipped jobs and of jobs with an obstacle first. Several
-        workers begin with the largest inputs, so that none works on a long one alone at the end.
+        workers begin with the largest inputs, so that none works on a long one alone at the end; where
+        outputs are scored or drawn, they begin with those of skipped jobs (but not on a cluster).
     Raises:
         CheckpointError, DeviceError: the model cannot be loaded; nothing was written.
         PlanError, DependencyError: there is no such cluster, or no Ray.
@@ -42,18 +43,20 @@ def run(
     watcher = watcher or SilentWatcher()
     able = [job for job in plan.jobs if not job.obstacle]
     hired = None if cluster is None or not able else _hired(cluster, able, work, jobs or 0, watcher)
-    skipped = (score_skipped(job, work) for job in plan.skipped)
+    is_shared = work.looks_at_outputs and hired is None
+    count = min(1 if jobs is None else jobs or core_count(), len(able) + is_shared * len(plan.skipped))
+    own, shared = ((), plan.skipped) if is_shared and count > 1 else (plan.skipped, ())
+    skipped = (score_skipped(job, work) for job in own)
     blocked = (failed(job, job.obstacle) for job in plan.jobs if job.obstacle)
     for outcome in itertools.chain(skipped, blocked):
         watcher.finished(outcome)
         yield outcome
-    count = min(1 if jobs is None else jobs or core_count(), len(able))
     if hired is not None:
         yield from hired.run(_largest_first(able))
     elif count > 1:
         from audiotool.batch.pool import Pool
 
-        yield from Pool(work, count, watcher).run(_largest_first(able))
+        yield from Pool(work, count, watcher).run(_largest_first(able), shared)
     elif able:
         yield from _run_here(able, work, watcher)
 

@@ -60,6 +60,11 @@ class Work(NamedTuple):
         """Names of the metrics."""
         return () if self.scoring is None else self.scoring.metrics
 
+    @property
+    def looks_at_outputs(self) -> bool:
+        """Whether outputs are read again, to be scored or for the report's page."""
+        return bool(self.metrics) or self.sound is not None
+
 
 class Outcome(NamedTuple):
     """The result of a job.

@@ -213,7 +213,7 @@ def test_a_worker_that_dies_between_two_jobs_costs_none(
 
 def test_a_worker_ends_quietly_where_its_parent_is_gone_and_had_not_read_all(scripted: Scripted) -> None:
     parent_end, worker_end = context().Pipe()
-    arguments = (worker_end, Work(scripted), logging.WARNING, dict(os.environ))
+    arguments = (worker_end, Work(scripted), True, logging.WARNING, dict(os.environ))
     worker = context().Process(target=pool._work_loop, args=arguments)
     worker.start()
     worker_end.close()
@@ -253,6 +253,38 @@ def test_too_few_open_files_for_any_worker_are_an_error(scripted: Scripted) -> N
     context()
     with open_files_left(10), pytest.raises(AudiotoolError, match="too few open files for a worker"):
         list(run(Plan(scripted.jobs("short", "short")), Work(scripted), 2))
+
+
+def there(*jobs: Job) -> list[Job]:
+    """Jobs with a reference whose outputs are there."""
+    for job in jobs:
+        job.target.paths[0].parent.mkdir(exist_ok=True)
+        job.target.paths[0].touch()
+    return [job._replace(references=(Path("clean.wav"),), existing="skip") for job in jobs]
+
+
+def test_workers_score_what_is_skipped_before_and_beside_new_files(scripted: Scripted) -> None:
+    *skipped, new = scripted.jobs("score", "short", "short", "short")
+    follower = Follower()
+    follower.look = lambda: None  # type: ignore[method-assign]
+    outcomes = []
+    work = Work(scripted, Scoring(("stoi",), best="stoi"))
+    for outcome in run(Plan([new], there(*skipped)), work, 2, follower):
+        outcomes.append((outcome.job.name, outcome.status))
+        if len(outcomes) == 3:
+            scripted.go.touch()
+    assert outcomes == [("1", "skipped"), ("2", "skipped"), ("3", "done"), ("0", "skipped")]
+    assert follower.names == ["3"], "what is skipped is not begun"
+    assert scripted.begun() == ["3"]
+
+
+def test_no_model_is_loaded_where_all_is_skipped(tmp_path: Path) -> None:
+    scripted = Scripted(tmp_path, loads=False)
+    jobs = scripted.jobs("short", "short", "short")
+    work = Work(scripted, Scoring(("stoi",), best="stoi"))
+    assert {o.status for o in run(Plan([], there(*jobs)), work, 2)} == {"skipped"}
+    with pytest.raises(AudiotoolError, match="no model"):
+        list(run(Plan(jobs[:1], there(*jobs[1:])), work, 2))
 
 
 def test_inputs_of_unknown_size_come_last(scripted: Scripted) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from audiotool.atomic import replacing
 from audiotool.audio.target import Target
 from audiotool.batch.job import Job
+from audiotool.errors import AudiotoolError
 from audiotool.files.processor import FileProcessor, FileResult, Process, Written
 from audiotool.progress import Progress
 from kit.patience import wait_until
@@ -26,9 +27,11 @@ class Scripted(FileProcessor):
 
     Args:
         folder: of `go` and of the notes.
+        loads: whether it can be opened.
     """
 
     folder: Path
+    loads: bool = True
 
     @property
     def go(self) -> Path:
@@ -60,6 +63,9 @@ class Scripted(FileProcessor):
         return found
 
     def open(self, threads: int | None = None) -> Process:
+        if not self.loads:
+            raise AudiotoolError("there is no model")
+
         def process(inputs: Sequence[str | Path], target: Target, progress: Progress | None) -> FileResult:
             source = Path(inputs[0])
             with (self.folder / "begun").open("a") as notes:
