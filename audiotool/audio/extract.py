@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import BinaryIO, TypeVar
 
 from audiotool.audio import flac, id3, mp3, speakers
-from audiotool.audio.extras import ID3, ID3V1, PROGRAMS, Extras, Part, family_of, names_in
+from audiotool.audio.extras import CHUNKED, ID3, ID3V1, PROGRAMS, Extras, Part, family_of, names_in
 from audiotool.audio.unclosed import exactly
 from audiotool.audio.vorbis_comments import comments, packed, without_comments
 
@@ -46,7 +46,7 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
     end = file.seek(0, 2)
     try:
         family = family_of(format_name)
-        if family in ("RIFF", "AIFF", "CAF", "W64"):
+        if family in CHUNKED:
             return _of_chunks(file, family, end)
         if family == "FLAC":
             return _of_flac(file)

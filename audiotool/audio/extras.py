@@ -35,6 +35,9 @@ FAMILIES = {"WAV": "RIFF", "WAVEX": "RIFF", "RF64": "RIFF", "W64": "W64"} | {
 }
 """libsndfile's formats -> the family of parts that they hold."""
 
+CHUNKED = ("RIFF", "AIFF", "CAF", "W64")
+"""Families whose parts are the chunks of the file."""
+
 TIMED = (
     "cue ",
     "plst",

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from audiotool import extras
 from audiotool.audio import speakers
-from audiotool.audio.extras import Extras
+from audiotool.audio.extract import read_extras
+from audiotool.audio.extras import CHUNKED, Extras, family_of
 from audiotool.audio.forward import Damaged
 from audiotool.audio.timeline import Timeline
 from audiotool.errors import DependencyError, InputError
@@ -288,18 +289,23 @@ class MediaFile:
             self.warnings.append(warning)
 
     def copy_metadata(self) -> dict[str, str]:
-        """Return the tags by libsndfile's names."""
-        found = self._metadata()
+        """Return the tags by libsndfile's names; those of a WAV are in its chunks."""
+        # FFmpeg takes fields of bext for tags.
+        found = {} if family_of(self.format) == "RIFF" else self._metadata()
         return {name: found[tag] for tag, name in TAGS.items() if tag in found}
 
     @property
     def extras(self) -> Extras:
-        """The speakers of its channels, and the names of all other tags, with its chapters and its cover."""
+        """Its chunks where it consists of chunks, as a WAV does; else the speakers of its channels, and the
+        names of all other tags, with its chapters and its cover."""
+        # Of one and two channels the speakers need no saying.
+        mask = speakers.of_layout(self._layout) if self.channels > 2 else 0
+        if family_of(self.format) in CHUNKED:
+            found = read_extras(self._file, self.format)
+            return found._replace(mask=found.mask or mask)
         chapters = ["chapters"] if self._container.chapters() else []
         picture = ["picture"] if any(map(is_cover, self._container.streams.video)) else []
         tags = [name for name in self._metadata() if name not in {*TAGS, *OF_THE_FILE}]
-        # Of one and two channels the speakers need no saying.
-        mask = speakers.of_layout(self._layout) if self.channels > 2 else 0
         return Extras(mask=mask, lost=(*chapters, *picture, *tags))
 
     def _metadata(self) -> dict[str, str]:

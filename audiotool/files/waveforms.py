@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
-from audiotool.audio.formats import preferred_subtype, shows_video
+from audiotool.audio.extras import CHUNKED, family_of
+from audiotool.audio.formats import preferred_subtype, shows_video, subtypes_of
 from audiotool.audio.reader import AudioInfo, AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer
@@ -177,6 +178,9 @@ def remarks_on(writers: Sequence[Writer], info: AudioInfo, rate: int) -> Iterato
     if preferred != info.subtype and writers[0].subtype == preferred:
         coded = f"{info.subtype} is a coding of speech at {info.sample_rate} Hz"
         yield f"{coded}: at {rate} Hz {preferred} is written"
+    is_readable_alone = family_of(info.format) in CHUNKED and preferred not in subtypes_of(info.format)
+    if is_readable_alone and writers[0].subtype == "PCM_16":
+        yield f"{preferred} can be read, and not written: PCM_16 is written"
 
 
 def _write(output: Output, writers: list[Writer]) -> None:

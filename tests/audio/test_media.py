@@ -15,6 +15,7 @@ import soundfile
 from kit.audio import speech_like
 from numpy.typing import NDArray
 
+import audiotool
 from audiotool.audio import media
 from audiotool.audio.formats import format_for, subtype_for
 from audiotool.audio.reader import AudioReader, probe, read
@@ -133,6 +134,28 @@ def test_an_output_of_a_format_that_is_only_read(ending: str, written: str) -> N
         format_for(Path(f"out.{ending}"))
     with pytest.raises(InputError, match=message):
         format_for(Path("out"), ending)
+
+
+def test_chunks_and_tags_of_a_wav_that_libsndfile_cannot_decode(tmp_path: Path) -> None:
+    path = tmp_path / "call.wav"
+    with av.open(str(path), "w", options={"write_bext": "1"}) as container:
+        container.metadata.update(title="Call 17", date="2026-11-30", originator_reference="PBX 5")
+        sound: Any = container.add_stream("g726", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.int16), format="s16", layout="mono")
+        frame.sample_rate, frame.pts = 8000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    data = path.read_bytes() + b"NICE" + (6).to_bytes(4, "little") + b"ANI=49"
+    path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
+    result = audiotool.load("denoise-tiny-16k").process_file(path, tmp_path / "out.wav")
+    assert result.warnings == ("G726 can be read, and not written: PCM_16 is written",)
+    with AudioReader(path) as before, AudioReader(tmp_path / "out.wav") as after:
+        assert before.info.subtype == "G726"
+        bodies = [
+            {p.name: p.data for p in file.extras.parts if p.name != "LIST/INFO"} for file in (before, after)
+        ]
+        assert bodies[0] == bodies[1]
+        assert sorted(bodies[0]) == ["NICE", "bext"]
+        assert before.tags == after.tags == {"title": "Call 17", "date": "2026-11-30"}
 
 
 def test_a_cover_is_named(tmp_path: Path) -> None:
