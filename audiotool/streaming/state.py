@@ -51,6 +51,7 @@ class StreamState:
         settings: the stream's options when the state was taken.
         values: the states of the stream's parts, see `streaming.carried`.
         version: version of audiotool that wrote the state. It is not checked.
+        format: form of `values`, by which other versions tell whether they can read them.
     """
 
     model: str
@@ -61,6 +62,8 @@ class StreamState:
     settings: Settings
     values: Value
     version: str = __version__
+    # Not FORMAT: a state that 0.2.0 pickled has no format and takes this one.
+    format: int = 1
 
     @staticmethod
     def expect(value: object) -> None:
@@ -97,6 +100,7 @@ class StreamState:
                 "session": held,
                 "like": None if like is None else np.zeros((0,) if like.flat else (1, 0), like.dtype),
             },
+            format=FORMAT,
         )
 
     def into(self, session: Session) -> UserArray[Any] | None:
@@ -123,7 +127,6 @@ class StreamState:
         """
         arrays: dict[str, NDArray[Any]] = {}
         header = {
-            "format": FORMAT,
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "values"},
             "settings": dataclasses.asdict(self.settings),
             "values": _described(self.values, arrays),
@@ -151,15 +154,12 @@ class StreamState:
             raise InputError(f"{path} is not the state of a stream: `live.state().save(path)` writes one")
         try:
             header = read_json(text)
-            found = header.pop("format")
+            found = header["format"]
             if found == FORMAT:
                 return cls._from(header, arrays)
         except (DocumentError, StreamError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not the state of a stream, or damaged ({error})") from error
-        raise InputError(
-            f"{path} is a stream's state of format {found!r}, this audiotool reads {FORMAT}: begin the stream"
-            " anew, or go on with the version that wrote it"
-        )
+        raise InputError(f"{path} is {_of_other_format(found)}")
 
     @classmethod
     def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> StreamState:
@@ -179,8 +179,10 @@ class StreamState:
             sample_rate: Hz.
             channels: of the stream; None accepts any number.
         Raises:
-            StreamError: the state belongs to another kind of stream.
+            StreamError: the state belongs to another kind of stream, or is of another format.
         """
+        if self.format != FORMAT:
+            raise StreamError(f"this is {_of_other_format(self.format)}")
         sha256 = "of another checkpoint (SHA-256 {:.12}…, not {:.12}…)"
         kind = "of the engine {0}, not of {1}: load the pipeline with engine='{0}'"
         for found, wanted, words in (
@@ -193,6 +195,13 @@ class StreamState:
         ):
             if wanted is not None and found != wanted:
                 raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")
+
+
+def _of_other_format(found: object) -> str:
+    return (
+        f"a stream's state of format {found!r}, this audiotool reads {FORMAT}: begin the stream anew, or"
+        " go on with the version that wrote it"
+    )
 
 
 def _is_finite(value: Value) -> bool:

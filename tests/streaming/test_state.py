@@ -30,7 +30,7 @@ from audiotool.engines.pytorch import TorchEngine
 from audiotool.errors import InputError, StreamError
 from audiotool.pipeline import Pipeline
 from audiotool.streaming.make import make_streamer
-from audiotool.streaming.state import KEY, StreamState
+from audiotool.streaming.state import FORMAT, KEY, StreamState
 
 HOP = 256
 
@@ -131,6 +131,23 @@ def test_a_state_stays_when_the_stream_goes_on(denoiser: Pipeline) -> None:
     for again in (state, pickle.loads(pickle.dumps(state))):
         other = denoiser.live(44100, state=again)
         np.testing.assert_array_equal(np.concatenate((other.feed(x[20000:]), other.flush())), first)
+
+
+def test_a_state_that_an_earlier_version_pickled_is_refused_as_such(
+    denoiser: Pipeline, tmp_path: Path
+) -> None:
+    state = denoiser.live(16000).state()
+    assert state.format == FORMAT
+    # What 0.2.0 pickled is a dictionary without a format.
+    del state.__dict__["format"]
+    earlier = pickle.loads(pickle.dumps(state))
+    message = rf"is a stream's state of format 1, this audiotool reads {FORMAT}: begin the stream anew"
+    for begin in (denoiser.live, denoiser.streams(2).join):
+        with pytest.raises(StreamError, match=message):
+            begin(16000, state=earlier)
+    earlier.save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=message):
+        StreamState.load(tmp_path / "a.safetensors")
 
 
 def test_states_are_compared_without_an_error(denoiser: Pipeline) -> None:
