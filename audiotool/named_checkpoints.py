@@ -50,11 +50,6 @@ def bundled() -> dict[str, Path]:
     return {p.stem: p for p in sorted(bundled_root("checkpoints").glob("*.safetensors"))}
 
 
-def bundled_recipes() -> dict[str, Path]:
-    """Return the paths of the bundled recipes by name, sorted; pydantic, which reads them, is not needed."""
-    return dict(sorted((p.stem, p) for p in bundled_root("recipes").glob("*/*.yaml")))
-
-
 def user_root() -> Path:
     """Return the folder of imported checkpoints, in AUDIOTOOL_HOME or the user's data folder."""
     home = os.environ.get("AUDIOTOOL_HOME")

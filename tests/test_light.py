@@ -12,7 +12,7 @@ from kit.audio import speech_like, write_speech
 from kit.command import LISTING
 from kit.light import LightInstallation
 
-from audiotool import checkpoint, named_checkpoints
+from audiotool import checkpoint, named_checkpoints, recipe
 from audiotool.tasks.base import TASKS
 
 OFFICIAL = Path(__file__).parent / "data" / "parity" / "gtcrn"
@@ -120,6 +120,15 @@ def test_nothing_else_imports_packages_of_extras(light: LightInstallation) -> No
     assert done.returncode == 0, done.stderr
 
 
+def test_recipes_are_listed_and_shown(light: LightInstallation) -> None:
+    known = {name: recipe.load(name) for name in recipe.shipped()}
+    expected = [{"name": n, "task": r.task, "description": r.description} for n, r in known.items()]
+    assert json.loads(light.audiotool("recipes", "list", "--json").stdout)["recipes"] == expected
+    assert set(light.audiotool("recipes", "list").stdout.split()) >= known.keys()
+    shown = light.audiotool("recipes", "show", "denoise-tiny").stdout
+    assert shown == recipe.find("denoise-tiny").read_text()
+
+
 def test_mels_are_analysed(light: LightInstallation, tmp_path: Path) -> None:
     source = write_speech(tmp_path / "in.wav", 0.5, 22050)
     words = ("vocode", "--mel-only", source, "-o", tmp_path / "mel.safetensors", "--preset", "hifigan-22k")
@@ -151,7 +160,8 @@ def test_scores_without_requirements_work_and_others_name_their_extra(
         (("bench", "--model", "cleanunet"), "torch"),
         (("train", "denoise"), "train"),
         (("models", "export", "denoise-16k", "-o", "OUT.onnx"), "onnx"),
-        (("recipes", "list"), "train"),
+        (("recipes", "show", "denoise-tiny", "--resolved"), "train"),
+        (("recipes", "validate", "denoise-tiny"), "train"),
         (("plot", "IN", "-o", "plot.png"), "plots"),
         (("models", "import", "IN", "--model", "cleanunet", "-o", "OUT.safetensors"), "torch"),
     ],

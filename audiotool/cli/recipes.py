@@ -10,6 +10,7 @@ import typer
 from audiotool.cli.screen import counting, table, write, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.errors import CheckpointError, RecipeError
+from audiotool.extras import require_extra
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
@@ -32,19 +33,20 @@ Overrides = Annotated[
 @app.command("list")
 def list_recipes(as_json: AsJson = False) -> None:
     """List the bundled recipes with their tasks."""
-    from audiotool.recipe import load, shipped
+    from audiotool.named_recipes import bundled, values_of
 
-    recipes = {name: load(name) for name in shipped()}
+    # They are not checked: that would take PyTorch and two seconds, and a test does it.
+    found = {name: values_of(path) for name, path in bundled().items()}
+    rows = [{"name": n, "task": r["task"], "description": r.get("description", "")} for n, r in found.items()]
     if as_json:
-        rows = [{"name": n, "task": r.task, "description": r.description} for n, r in recipes.items()]
         write_document("recipes list", recipes=rows)
         return
-    for task in dict.fromkeys(recipe.task for recipe in recipes.values()):
+    for task in dict.fromkeys(row["task"] for row in rows):
         made = table(task, "description")
         made.columns[1].no_wrap, made.columns[1].justify = False, "left"
-        for name, recipe in recipes.items():
-            if recipe.task == task:
-                made.add_row(name, recipe.description)
+        for row in rows:
+            if row["task"] == task:
+                made.add_row(row["name"], row["description"])
         show_table(made)
         write("\n")
 
@@ -59,16 +61,18 @@ def show(
     """Print a recipe: as it was written, or as it is understood, which is what --json prints."""
     import yaml
 
-    from audiotool.recipe import find, load
-    from audiotool.recipe.load import text_of
+    from audiotool.named_recipes import find, text_of
 
-    if as_json:
-        write_document("recipes show", recipe=load(name, settings or []).plain())
-    elif resolved or settings:
-        plain = load(name, settings or []).plain()
-        write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
-    else:
+    if not (as_json or resolved or settings):
         write(text_of(find(name)))
+        return
+    from audiotool.recipe import load
+
+    plain = load(name, settings or []).plain()
+    if as_json:
+        write_document("recipes show", recipe=plain)
+    else:
+        write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
 
 
 @app.command()
@@ -87,6 +91,7 @@ def validate(
     as_json: AsJson = False,
 ) -> None:
     """Check keys, values, names and the weights to begin with; nothing is trained."""
+    require_extra("train", "recipes validate")
     from audiotool.models.registry import MODELS
     from audiotool.recipe import find, load
     from audiotool.training.setup import begin_from, build_model, prepare

@@ -12,43 +12,14 @@ from pydantic import BaseModel, ValidationError
 
 from audiotool.configuration import quote
 from audiotool.discovery import is_subclass, nearest
-from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
-from audiotool.named_checkpoints import bundled_recipes
+from audiotool.named_recipes import find, values_of
 from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
 from audiotool.yaml_documents import parse_value
 
 INHERITANCE = "; recipes extend no other: begin with `audiotool recipes show NAME > own.yaml`."
-
-
-def find(name_or_path: str | Path) -> Path:
-    """Return the path of a bundled recipe by its name, or of a file.
-
-    Raises:
-        RecipeError: neither exists; the nearest bundled name is given.
-    """
-    known = bundled_recipes()
-    if str(name_or_path) in known:
-        return known[str(name_or_path)]
-    path = Path(name_or_path)
-    if path.is_file():
-        return path
-    hint, names = nearest(str(name_or_path), list(known)), ", ".join(known) or "none"
-    raise RecipeError(f"no recipe '{name_or_path}': it is neither a file nor bundled{hint} Bundled: {names}.")
-
-
-def text_of(path: Path) -> str:
-    """Return the text of a recipe.
-
-    Raises:
-        RecipeError: the file cannot be read, is not UTF-8, or is too long.
-    """
-    try:
-        return read_text(path)
-    except DocumentError as error:
-        raise RecipeError(f"{path}: cannot be read: {error}") from error
 
 
 def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -61,11 +32,7 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
         RecipeError: no such file, bad YAML, unknown keys, values or names.
     """
     path = find(name_or_path)
-    values = parse_value(text_of(path), str(path))
-    if not isinstance(values, dict):
-        raise RecipeError(f"{path}: a recipe is a mapping of keys, found {quote(values)}")
-    values.setdefault("name", path.stem)
-    return parse(values, str(path), overrides)
+    return parse(values_of(path), str(path), overrides)
 
 
 def parse(values: dict[str, Any], source: str, overrides: Sequence[str] = ()) -> Recipe:

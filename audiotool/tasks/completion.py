@@ -53,9 +53,9 @@ def _made_for(task: str | None) -> list[str]:
 
 def recipes() -> list[str]:
     """Return the names of bundled recipes."""
-    from audiotool.named_checkpoints import bundled_recipes
+    from audiotool.named_recipes import bundled
 
-    return list(bundled_recipes())
+    return list(bundled())
 
 
 def metrics(incomplete: str) -> list[str]:
