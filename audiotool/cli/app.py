@@ -28,11 +28,12 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
+from typer._completion_classes import completion_init
 from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
-from audiotool.cli import screen, tasks
+from audiotool.cli import screen, shells, tasks
 from audiotool.cli.local_paths import refuse_urls
 from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.paragraphs import flow
@@ -57,7 +58,7 @@ class Subcommands(TyperGroup):
     """The tasks and the modules of `audiotool.cli`, as commands."""
 
     debug = False
-    _words: Sequence[str] = ()
+    words: Sequence[str] = ()
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -109,16 +110,16 @@ class Subcommands(TyperGroup):
         screen.use_json_events(_asks_for_events(words[:end]))
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
-        self._words = words
+        self.words = words
         return super().main(words, *extra, **options)
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         # Help and the version are printed here, before anything is invoked.
-        with self._errors_to_exit_codes(), _printable_usage_errors(self._words):
+        with self._errors_to_exit_codes(), _printable_usage_errors(self.words):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors_to_exit_codes(), _printable_usage_errors(self._words):
+        with self._errors_to_exit_codes(), _printable_usage_errors(self.words):
             return super().invoke(ctx)
 
     @contextlib.contextmanager
@@ -229,11 +230,15 @@ def _version(asked: bool) -> None:
 app = typer.Typer(
     cls=Subcommands,
     name="audiotool",
+    add_completion=False,
     no_args_is_help=True,
     epilog=EXIT_CODES,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+# What typer does for options of completion of its own.
+completion_init()
 
 
 @app.callback()
@@ -243,6 +248,24 @@ def audiotool_(
     ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show tracebacks and the log; accepted anywhere on the line.")
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=shells.install,
+            is_eager=True,
+            help="Set up the Tab key of this shell, or of the one named after it, in the home folder.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion",
+            callback=shells.show,
+            is_eager=True,
+            help="Print what completes, for this shell or the one named after it.",
+        ),
     ] = False,
 ) -> None:
     """Speech enhancement and vocoding: denoise, separate, vocode, super-resolve; streaming and offline."""

@@ -31,6 +31,13 @@ def completed(line: str, **environment: str) -> list[str]:
     return done.stdout.split()
 
 
+def set_up(*words: str, home: Path) -> subprocess.CompletedProcess[str]:
+    """`python -m audiotool WORDS` with another home folder."""
+    environment = {**os.environ, "HOME": str(home)}
+    command = [sys.executable, "-m", "audiotool", *words]
+    return subprocess.run(command, capture_output=True, text=True, env=environment)
+
+
 def run(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, **environment}
     return subprocess.run(
@@ -93,3 +100,51 @@ def test_paths_are_left_to_the_shell(line: str) -> None:
 
 def test_bash_completes_paths_where_it_is_offered_nothing() -> None:
     assert "complete -o default" in run({"_AUDIOTOOL_COMPLETE": "source_bash"}).stdout
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", "complete -o default -F _audiotool_completion audiotool"),
+        ("zsh", "#compdef audiotool"),
+        ("fish", "complete --command audiotool --no-files"),
+        ("powershell", "-CommandName audiotool"),
+    ],
+)
+def test_the_script_is_that_of_the_shell_that_is_named(shell: str, line: str, tmp_path: Path) -> None:
+    done = set_up("--show-completion", shell, home=tmp_path)
+    assert done.returncode == 0
+    assert line in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("option", ["--show-completion", "--install-completion"])
+def test_an_unknown_shell_is_refused(option: str, tmp_path: Path) -> None:
+    done = set_up(option, "csh", home=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no completion for 'csh'" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_setting_it_up_again_changes_nothing(tmp_path: Path) -> None:
+    bashrc = tmp_path / ".bashrc"
+    bashrc.write_text("alias x=y\n")
+    assert set_up("--install-completion", "bash", home=tmp_path).returncode == 0
+    script = tmp_path / ".bash_completions/audiotool.sh"
+    before = bashrc.read_text()
+    assert before == f"alias x=y\n\nsource '{script}'\n"
+    script.unlink()
+    assert set_up("--install-completion", "bash", home=tmp_path).returncode == 0
+    assert bashrc.read_text() == before
+    assert "_audiotool_completion" in script.read_text()
+
+
+def test_a_home_folder_that_takes_no_files_is_named_with_what_prints_the_script(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.touch()
+    done = set_up("--install-completion", "zsh", home=home)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("audiotool: error: completion is written into the home folder, which fails (")
+    assert line.endswith("`audiotool --show-completion zsh` prints it")
+    assert str(home) in line
