@@ -1,4 +1,4 @@
-"""SI-SDR of a separator for two voices, and how often it swaps the speakers midway, as Markdown.
+r"""SI-SDR of a separator for two voices, and how often it swaps the speakers midway, as Markdown.
 
     audiotool data mix two-speakers-16k -o TEST --split test --count 60 --set data.root=DATA \
       --set data.seed=1

@@ -58,7 +58,9 @@ def test_help(name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(name).main()
     assert ended.value.code == 0
-    assert f"usage: {name}.py" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert f"usage: {name}.py" in text
+    assert not re.search(r"\S {4,}--", text), "a backslash has joined two lines of a command"
 
 
 NOWHERE = {
