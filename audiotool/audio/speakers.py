@@ -29,13 +29,14 @@ def of_format_chunk(fmt: bytes) -> int:
 
 
 def of_comments(data: bytes) -> int:
-    """Return the mask in a block of Vorbis comments; 0 without one."""
+    """Return the mask in a block of Vorbis comments; 0 without one of 32 bits."""
     for key, value in comments(data):
         if key == COMMENT:
             try:
-                return int(value, 0)
+                mask = int(value, 0)
             except ValueError:
                 return 0
+            return mask if 0 <= mask < 1 << 32 else 0
     return 0
 
 
