@@ -53,7 +53,7 @@ def read_extras(file: BinaryIO, format_name: str) -> Extras:
         if family == "MP3":
             return _of_mp3(file, end)
         if family == "OGG":
-            return Extras(parts=tuple(_of_ogg(file)))
+            return _of_ogg(file)
         return Extras()
     except (struct.error, IndexError):
         # A broken chunk and those after it are dropped; the samples are read all the same.
@@ -214,21 +214,22 @@ def _of_mp3(file: BinaryIO, end: int) -> Extras:
     return Extras("MP3", tuple(parts), lost=tuple(lost))
 
 
-def _of_ogg(file: BinaryIO) -> Iterator[Part]:
-    """Yield the comments, which are the second packet of an Ogg file."""
+def _of_ogg(file: BinaryIO) -> Extras:
+    """Read the comments, which are the second packet of an Ogg file."""
     file.seek(0)
-    packets: list[bytes] = [b""]
-    there = 0
-    while len(packets) < 3 and there < LARGEST:
+    packets = [bytearray()]
+    while len(packets) < 3:
         page = file.read(27)
         if len(page) < 27 or page[:4] != b"OggS":
             break
+        if file.tell() > LARGEST:
+            return Extras(lost=("comments",))
         for size in file.read(page[26]):
             packets[-1] += file.read(size)
-            there += size
             if size < 255:
-                packets.append(b"")
-    packet = packets[1] if len(packets) > 1 else b""
+                packets.append(bytearray())
+    packet = bytes(packets[1]) if len(packets) > 1 else b""
     prefix = next((p for p in (b"OpusTags", b"\3vorbis") if packet.startswith(p)), None)
-    if prefix is not None:
-        yield Part("comments", without_comments(packet[len(prefix) :], PROGRAMS))
+    if prefix is None:
+        return Extras()
+    return Extras(parts=(Part("comments", without_comments(packet[len(prefix) :], PROGRAMS)),))
