@@ -13,7 +13,7 @@ import struct
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from audiotool.audio import id3, speakers
+from audiotool.audio import flac, id3, speakers
 from audiotool.audio.vorbis_comments import comments, without_comments
 
 PROGRAMS = frozenset(("ISFT", "TSSE", "ENCODER", "SOFTWARE"))
@@ -130,6 +130,7 @@ class Extras(NamedTuple):
         kept, others = list[Part](), list[Part]()
         for part in self.parts:
             fits = self.family == family != "" or family in holders.get(part.name, ())
+            fits = fits and (family != "FLAC" or _fits_block(part))
             (kept if fits else others).append(part)
         left = [name for part in others for name in names_in(part)]
         is_there = any(speakers.of_comments(part.data) for part in kept if part.name == "comments")
@@ -172,6 +173,12 @@ def family_of(format_name: str) -> str:
 def holds_mask(format_name: str) -> bool:
     """Whether a format can hold a mask of speakers."""
     return family_of(format_name) == "RIFF"
+
+
+def _fits_block(part: Part) -> bool:
+    """Whether a block of a FLAC holds a part."""
+    count = sum(1 for _ in comments(part.data)) if part.name == "comments" else 0
+    return len(part.data) <= flac.LARGEST_BLOCK and count <= flac.MOST_COMMENTS
 
 
 def _without_measures(part: Part) -> tuple[Part, list[str]]:

@@ -9,6 +9,12 @@ STREAMINFO, PADDING, APPLICATION, SEEKTABLE, VORBIS_COMMENT, CUESHEET, PICTURE =
 NAMES = {APPLICATION: "application", VORBIS_COMMENT: "comments", CUESHEET: "cuesheet", PICTURE: "picture"}
 """Kinds of blocks that an output keeps -> the names of their parts (`audio.extras`)."""
 
+LARGEST_BLOCK = (1 << 24) - 1
+"""Greatest number of bytes of a block's body."""
+
+MOST_COMMENTS = 100_000
+"""Greatest number of comments with which libFLAC reads a file."""
+
 
 class MetadataBlock(NamedTuple):
     """A metadata block.

@@ -54,3 +54,13 @@ def test_too_large_comments_of_an_ogg_are_left_out_and_named(monkeypatch: pytest
     monkeypatch.setattr(extract, "LARGEST", 100_000)
     file = ogg(b"OpusHead", b"OpusTags" + comments(b"X=" + bytes(200_000)), b"sound")
     assert read_extras(file, "OGG") == Extras(lost=("comments",))
+
+
+@pytest.mark.parametrize(
+    "found", [100_001 * (b"MOOD=calm",), (b"MOOD=" + bytes(1 << 24),)], ids=["too many", "too large"]
+)
+def test_comments_that_no_flac_holds_are_named(found: tuple[bytes, ...]) -> None:
+    part = Part("comments", comments(*found))
+    assert Extras(parts=(part,)).split("FLAC", 1) == ([], ["MOOD"])
+    fitting = Part("comments", comments(b"MOOD=calm"))
+    assert Extras(parts=(fitting,)).split("FLAC", 1) == ([fitting], [])
