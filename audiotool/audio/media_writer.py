@@ -35,6 +35,9 @@ ENCODERS = {"AAC": "aac", "OPUS": "libopus"}
 LAYOUTS = ("mono", "stereo", "3.0", "4.0", "5.0", "5.1", "6.1", "7.1")
 """FFmpeg's names of the speakers of so many channels, where the input does not say."""
 
+UNNAMED = " channels"
+"""How FFmpeg's name of a number of channels ends of which no speakers are known ("2 channels")."""
+
 CODED_AS = {"5.0(side)": "5.0", "5.1(side)": "5.1"}
 """Speakers that AAC has no name for -> those of the same order that it has."""
 
@@ -117,7 +120,7 @@ class MediaWriter(ReplacingWriter):
         """
         layout = CODED_AS.get(self._remuxer.layout or "", self._remuxer.layout)
         if layout is None or av.AudioLayout(layout).nb_channels != channels:
-            layout = LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels} channels"
+            layout = LAYOUTS[channels - 1] if channels <= len(LAYOUTS) else f"{channels}{UNNAMED}"
         if channels > len(LAYOUTS) or (self.subtype == "OPUS" and layout not in OF_OPUS):
             raise ValueError(f"{self.subtype} does not hold {layout} here: choose .wav or .flac")
         return layout
@@ -321,7 +324,8 @@ class Remuxer:
         sound = source.streams.audio[0]
         self.tags, self.sound_tags = _own(source.metadata), _own(sound.metadata)
         self.dropped += filter(MEASURED.fullmatch, (*source.metadata, *sound.metadata))
-        self.layout = sound.codec_context.layout.name
+        layout = sound.codec_context.layout.name
+        self.layout = None if layout.endswith(UNNAMED) else layout
         chapters = [_moved(chapter, self._begin) for chapter in source.chapters()]
         if chapters:
             target.set_chapters(chapters)

@@ -164,14 +164,14 @@ def test_a_video_with_pictures_out_of_order_keeps_its_times(tmp_path: Path) -> N
     )
 
 
-def write_layout(path: Path, layout: str) -> Path:
-    """A file in whose channels there is sound one after another, coded as FLAC."""
+def write_layout(path: Path, layout: str, coding: str = "flac") -> Path:
+    """A file in whose channels there is sound one after another."""
     channels = av.AudioLayout(layout).nb_channels
     samples = np.zeros((8000 * channels, channels), np.float32)
     for n in range(channels):
         samples[8000 * n : 8000 * n + 4000, n] = 0.5 * np.sin(np.arange(4000) * 0.01)
     with av.open(str(path), "w") as container:
-        sound: Any = container.add_stream("flac", rate=48000, layout=layout)
+        sound: Any = container.add_stream(coding, rate=48000, layout=layout)
         frame = av.AudioFrame.from_ndarray(samples.reshape(1, -1), format="flt", layout=layout)
         frame.sample_rate, frame.pts = 48000, 0
         container.mux(sound.encode(frame) + sound.encode(None))
@@ -200,10 +200,17 @@ def test_the_speakers_of_a_media_file_are_kept_or_named(
         assert reader.info.format == ("WAVEX" if mask else "WAV")
 
 
-@pytest.mark.parametrize("layout", ["quad", "2.1", "5.1(side)", "7.1"])
-def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize(
+    ("layout", "coding"),
+    [
+        *(("quad", "flac"), ("2.1", "flac"), ("5.1(side)", "flac"), ("7.1", "flac")),
+        # Of PCM Matroska has no speakers: those are the usual ones of so many channels.
+        *(("mono", "pcm_s16le"), ("stereo", "pcm_s16le"), ("5.1", "pcm_s16le")),
+    ],
+)
+def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str, coding: str) -> None:
     channels = av.AudioLayout(layout).nb_channels
-    with AudioReader(write_layout(tmp_path / "in.mkv", layout)) as reader:
+    with AudioReader(write_layout(tmp_path / "in.mkv", layout, coding)) as reader:
         wanted = OutputFormat(48000, channels, video=reader.video)
         with open_writer(tmp_path / "out.mp4", wanted) as writer:
             writer.write(np.concatenate(list(reader.blocks(4096))))
