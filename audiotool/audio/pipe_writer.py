@@ -106,7 +106,9 @@ def wav_header(
     is_known = frames is not None and frames * block <= 0xFFFFFF00 - len(chunks)
     size = (frames or 0) * block if is_known else 0xFFFFFFFF
     tag = FORMAT_TAGS.get(subtype, 1)
-    fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, sample_rate * block, block, width * 8)
+    # Readers compute the bytes a second themselves.
+    second = min(sample_rate * block, 0xFFFFFFFF)
+    fmt = struct.pack("<HHIIHH", tag, channels, sample_rate, second, block, width * 8)
     fact = b""
     if tag != 1:
         # All but PCM have an extension, here of 0 bytes, and the number of samples a channel. FFmpeg takes

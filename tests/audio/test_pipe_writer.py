@@ -43,6 +43,15 @@ def test_pipe_output_is_as_long_as_its_header_says(subtype: str, frames: int) ->
     assert len(data) % 2 == 0
 
 
+def test_pipe_output_of_more_than_4_gib_a_second() -> None:
+    stream, x = io.BytesIO(), np.zeros((10, 128), np.float32)
+    with PipeWriter(OutputFormat(20_000_000, 128, frames=10), stdout=stream) as writer:
+        writer.write(x)
+    stream.seek(0)
+    y, rate = soundfile.read(stream)
+    assert (y.shape, rate) == (x.shape, 20_000_000)
+
+
 @pytest.mark.parametrize("subtype", ["ULAW", "ALAW", "FLOAT"])
 @pytest.mark.parametrize("frames", [None, 1601])
 def test_pipe_output_that_is_not_pcm(subtype: str, frames: int | None) -> None:
