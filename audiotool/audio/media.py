@@ -67,7 +67,8 @@ ATTACHED_PICTURE = 0x400
 
 OF_THE_FILE = (
     *("major_brand", "minor_version", "compatible_brands", "creation_time", "encoder", "encoding_tool"),
-    *("handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames", "number_of_bytes"),
+    *("software", "handler_name", "vendor_id", "language", "duration", "bps", "number_of_frames"),
+    "number_of_bytes",
 )
 """Tags that FFmpeg adds itself, which are not those of the recording."""
 

@@ -222,6 +222,14 @@ def test_the_speakers_are_those_of_the_film(tmp_path: Path, layout: str, coding:
     assert loudest == list(range(channels))
 
 
+def test_the_program_that_wrote_a_film_is_no_loss(tmp_path: Path) -> None:
+    path = write_layout(tmp_path / "in.avi", "stereo", "pcm_s16le")
+    with av.open(str(path)) as film:
+        assert "software" in film.metadata
+    with AudioReader(path) as reader:
+        assert reader.extras.lost == ()
+
+
 def test_a_name_that_hides_the_video_contradicts_a_format_that_shows_it() -> None:
     assert (
         contradiction(Path("out.mp4"), "m4a")
