@@ -396,3 +396,12 @@ def test_bit_rates_that_a_coding_has_not(
     with pytest.raises(InputError, match=message):
         FileWriter(tmp_path / name, OutputFormat(sample_rate, channels, bitrate=500))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_at_which_the_encoder_of_mp3_ends_the_process_are_refused(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).uniform(-1, 1, (8000, 2)).astype(np.float32)
+    noise[0] = 1
+    write(tmp_path / "loud.mp3", noise.T * np.float32(1e5), 16000)
+    with pytest.raises(InputError, match=r"does not hold a peak of 1e\+06: choose \.wav"):
+        write(tmp_path / "louder.mp3", noise.T * np.float32(1e6), 16000)
+    assert not (tmp_path / "louder.mp3").exists()
