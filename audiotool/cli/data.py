@@ -73,7 +73,10 @@ def scan_(
     speaker_pattern: Annotated[
         str | None,
         typer.Option(
-            metavar="REGEX", help="Finds the speaker (or class) in a relative path: its first group."
+            metavar="REGEX",
+            help="Finds the speaker (or class) in a relative path: its first group. Unless given, a speaker"
+            " is a folder of the first level that has three or more, a class the file's own folder.",
+            show_default=False,
         ),
     ] = None,
     split: Annotated[

@@ -20,13 +20,14 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from audiotool.atomic import write_text
 from audiotool.csv_documents import csv_text, decoded, separator_of
 from audiotool.data.entry import Entry
-from audiotool.data.scan import assign_splits, scan
+from audiotool.data.scan import SPOKEN, assign_splits, folder_speaker, scan
 from audiotool.errors import InputError
 from audiotool.paths import path_from
 from audiotool.text import csv_cell, from_csv_cell
@@ -100,7 +101,7 @@ def read_manifest(path: Path | str, kind: str = "speech") -> list[Entry]:
             if cells:
                 entries.append(_entry(_row(columns, cells, separator), path, folder, line, kind))
             line = lines.line_num + 1
-        return entries
+        return _with_speakers(entries)
     except csv.Error as error:
         raise InputError(
             f"{path}, line {line}: {error}: perhaps a quotation mark is missing or too many"
@@ -172,6 +173,16 @@ def _entry(row: dict[str, str], manifest: Path, folder: Path, line: int, kind: s
         bandwidth_hz=bandwidth_hz,
         is_named=bool(row.get("speaker_or_class")),
     )
+
+
+def _with_speakers(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the entries, those of unnamed speakers with the one that `scan` would guess."""
+
+    def is_unnamed(entry: Entry) -> bool:
+        return entry.kind in SPOKEN and not entry.is_named
+
+    guess = folder_speaker([e.path for e in entries if is_unnamed(e)])
+    return [replace(e, group=guess(e.path)) if is_unnamed(e) else e for e in entries]
 
 
 def read_all(paths: Sequence[Path | str], kind: str = "speech") -> list[Entry]:

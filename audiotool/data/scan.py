@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import re
 from collections import defaultdict
@@ -25,6 +26,8 @@ Assignment = Literal["auto", "train", "valid", "test"]
 SHARES = {"valid": 0.05, "test": 0.05}
 DIVISIBLE_SPEAKERS = 3
 """Number of speakers from which splits are made by speaker, and not by file."""
+SPOKEN = ("speech", "pair")
+"""Kinds of recordings whose group is a speaker."""
 
 
 @dataclass
@@ -42,10 +45,17 @@ class Scan:
     notes: list[str] = field(default_factory=list)
 
     def assign(self, split: Assignment) -> None:
-        """Assign a split to each entry, as `assign_splits`; a note tells of an uneven one."""
+        """Assign a split to each entry, as `assign_splits`; notes tell of an uneven one, and of voices that
+        may be in several."""
         self.entries = assign_splits(self.entries, split)
         if split == "auto":
             self.notes += uneven_splits(self.entries)
+            speakers = {e.group for e in self.entries if e.kind in SPOKEN}
+            if 0 < len(speakers) < DIVISIBLE_SPEAKERS:
+                self.notes.append(
+                    f"fewer than {DIVISIBLE_SPEAKERS} speakers ({', '.join(sorted(speakers))}): the split is"
+                    " by file, and a voice may be in several; --speaker-pattern finds speakers in paths"
+                )
 
 
 def scan(
@@ -63,8 +73,8 @@ def scan(
     Args:
         folder: the folder.
         kind: speech, noise, music, rir or pair.
-        group: function from a path relative to the folder to its speaker or class; None takes the name of the
-            file's folder.
+        group: function from a path relative to the folder to its speaker or class; None takes the speaker of
+            `folder_speaker`, with a note where there are several, and the class from the file's folder.
         split: one split for all, or "auto": by speaker for speech of three or more speakers, else by file.
         source, licence: for the list of sources; the folder's name when empty.
         keep: function from a relative path to whether the file is used.
@@ -78,14 +88,14 @@ def scan(
     # Packs of room responses are .npz files.
     found = walk(folder, lambda p: is_readable_name(p) or (kind == "rir" and p.suffix == ".npz"))
     files = sorted(p for p in found if keep(p.relative_to(folder)))
+    guess = folder_speaker(files) if kind in SPOKEN else lambda path: path.parent.name
     result = Scan([])
     with ThreadPoolExecutor(min(16, 2 * core_count())) as pool:
         for done, (path, facts) in enumerate(zip(files, pool.map(_header, files), strict=True), start=1):
             if isinstance(facts, str):
                 result.unreadable[str(path)] = facts
             else:
-                relative = path.relative_to(folder)
-                name = group(relative) if group else path.parent.name
+                name = group(path.relative_to(folder)) if group else guess(path)
                 result.entries.append(
                     Entry(path, kind, name, *facts, "train", source or folder.name, licence)
                 )
@@ -96,8 +106,33 @@ def scan(
             iter(result.unreadable.values()), "no file's name ends like audio (.wav, .flac, .ogg, ...)"
         )
         raise InputError(f"{folder}: no audio found: {reason}{media_hint(folder)}")
+    if kind in SPOKEN and group is None and len({e.group for e in result.entries}) > 1:
+        first = result.entries[0]
+        result.notes.append(
+            f"speakers are names of folders, such as {first.group} of"
+            f" {first.path.relative_to(folder).as_posix()}; --speaker-pattern finds others"
+        )
     result.assign(split)
     return result
+
+
+def folder_speaker(paths: Sequence[Path]) -> Callable[[Path], str]:
+    """Return a function that guesses the speaker of one of these files: the name of a folder.
+
+    It is a folder of the first level that has `DIVISIBLE_SPEAKERS` names or more, else of the level with the
+    most. The folders below it are sessions, chapters or formats of a speaker: too large a group puts no voice
+    into two splits, too small a one does.
+    """
+    folders = {path.parent.parts for path in paths}
+    levels = [len(set(names) - {""}) for names in itertools.zip_longest(*folders, fillvalue="")]
+    several = (n for n, count in enumerate(levels) if count >= DIVISIBLE_SPEAKERS)
+    level = next(several, max(range(len(levels)), key=lambda n: (levels[n], n), default=0))
+
+    def speaker(path: Path) -> str:
+        parts = path.parent.parts
+        return parts[min(level, len(parts) - 1)]
+
+    return speaker
 
 
 def assign_splits(
@@ -114,7 +149,7 @@ def assign_splits(
     """
     if split != "auto":
         return [replace(e, split=split) for e in entries]
-    speakers = {e.group for e in entries if e.kind in ("speech", "pair")}
+    speakers = {e.group for e in entries if e.kind in SPOKEN}
     by_speaker = len(speakers) >= DIVISIBLE_SPEAKERS
     seconds: dict[str, float] = defaultdict(float)
     names = [e.group if by_speaker else "/".join(e.path.parts[-2:]) for e in entries]

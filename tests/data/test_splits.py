@@ -13,7 +13,7 @@ from kit.tones import BUNDLED, RATE, data_config, tone
 
 from audiotool.data.config import DataConfig, Split
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import read_all, write_manifest
+from audiotool.data.manifest import read_all, read_manifest, write_manifest
 from audiotool.data.material import select, split_warnings
 from audiotool.data.scan import assign_splits, scan, uneven_splits
 
@@ -67,6 +67,43 @@ def test_a_speaker_in_two_folders_is_in_one_split(two_days: list[Path]) -> None:
     together = {e.path: e.split for e in scan(two_days[0].parent).entries}
     assert together == {e.path: e.split for e in read_all(two_days)}
     assert not split_warnings(data)
+
+
+@pytest.mark.parametrize(
+    "layout", ["{0}/{1}/a.wav", "{0}/{1}/{0}-{1}.wav", "{0}/{1}/wav/a.wav", "sets/{0}/{1}/a.wav"]
+)
+def test_folders_of_a_speaker_stay_together(tmp_path: Path, layout: str) -> None:
+    paths = [tmp_path / layout.format(19 + s, f"{s}{c}") for s in range(8) for c in range(3)]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, tone(200, 0.1), RATE)
+    found = scan(tmp_path)
+    assert {e.group for e in found.entries} == {str(19 + s) for s in range(8)}
+    splits: dict[str, set[str]] = defaultdict(set)
+    for entry in found.entries:
+        splits[entry.group].add(entry.split)
+    assert all(len(of_speaker) == 1 for of_speaker in splits.values())
+    assert set.union(*splits.values()) == set(get_args(Split))
+    first = layout.format(19, "00")
+    assert (
+        found.notes[0]
+        == f"speakers are names of folders, such as 19 of {first}; --speaker-pattern finds others"
+    )
+    # Rows that name no speaker are of the same one.
+    manifest = tmp_path / "m.csv"
+    manifest.write_text("\n".join(["path", *(path.relative_to(tmp_path).as_posix() for path in paths)]))
+    assert {e.group for e in read_manifest(manifest)} == set(splits)
+
+
+def test_a_split_by_file_is_said(tmp_path: Path) -> None:
+    for speaker in "ab":
+        (tmp_path / speaker).mkdir()
+        for n in range(3):
+            soundfile.write(tmp_path / speaker / f"{n}.wav", tone(200, 0.1), RATE)
+    [said] = [note for note in scan(tmp_path).notes if "by file" in note]
+    assert said.startswith("fewer than 3 speakers (a, b): the split is by file")
+    assert not [note for note in scan(tmp_path, split="train").notes if "by file" in note]
+    assert not [note for note in scan(tmp_path, "noise").notes if "speakers (" in note]
 
 
 def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days: list[Path]) -> None:

@@ -42,9 +42,10 @@ class DNS(Corpus):
 
 
 def _speaker(path: Path) -> str:
-    """Return the speaker: the reader of read speech, VCTK's speaker, else the folder."""
+    """Return the speaker: the reader of read speech, VCTK's speaker, else the first two folders: those
+    below them are takes of one singer or actor."""
     reader = re.search(r"reader_(\d+)", path.name)
     if reader:
         return f"reader-{reader[1]}"
     vctk = re.match(r"(p\d{3})_", path.name)
-    return vctk[1] if vctk else path.parent.as_posix()
+    return vctk[1] if vctk else Path(*path.parent.parts[:2]).as_posix()
