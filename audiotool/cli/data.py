@@ -147,6 +147,8 @@ def prepare(
         from audiotool.errors import InputError
 
         raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
+    splits = {entry.split for entry in found.entries}
+    found.notes += [f"{s.value} is empty" for s in Split if s is not Split.auto and s.value not in splits]
     write_manifest(output, found.entries)
     _print_summary("data prepare", found, output, as_json)
 

@@ -79,6 +79,18 @@ def test_a_manifest_that_exists_is_kept(
     assert "LJ001-0001.wav" in manifest.read_text()
 
 
+def test_an_empty_split_of_a_corpus_is_said(tmp_path: Path) -> None:
+    for side in ("clean", "noisy"):
+        (tmp_path / f"{side}_trainset_28spk_wav").mkdir()
+        soundfile.write(tmp_path / f"{side}_trainset_28spk_wav" / "p226_001.wav", np.zeros(1600), 16000)
+    done = run_command("data", "prepare", "voicebank", tmp_path, "-o", tmp_path / "m.csv")
+    assert done.exit_code == 0, done.stderr
+    assert [line for line in done.stderr.splitlines() if "empty" in line] == [
+        "audiotool: train is empty",
+        "audiotool: test is empty",
+    ]
+
+
 def test_mix_renders_a_recipes_test_set(tmp_path: Path) -> None:
     words = ["mix", "cleanunet-small", "--count", "2", "--set", f"data.root={BUNDLED}"]
     words += ["--set", f"data.cache={tmp_path / 'cache'}"]

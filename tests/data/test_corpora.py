@@ -60,9 +60,21 @@ def test_voicebank_without_its_test_set(voicebank: Path) -> None:
         (voicebank / f"{side}_testset_wav").rmdir()
     found = prepare("voicebank", voicebank)
     assert {e.split for e in found.entries} == {"train", "valid"}
-    assert "no test split" in found.notes[0]
+    assert found.notes == ["noisy_testset_wav and clean_testset_wav are not there"]
     with pytest.raises(InputError, match="noisy_trainset_56spk_wav"):
         prepare("voicebank", voicebank, "56spk")
+
+
+def test_two_of_voicebanks_56_speakers_are_held_back(tmp_path: Path) -> None:
+    speakers = [f"p{300 + n}" for n in range(56)]
+    for speaker in speakers:
+        for side in ("clean", "noisy"):
+            wav(tmp_path / f"{side}_trainset_56spk_wav" / f"{speaker}_001.wav", 0.1, 48000)
+    found = prepare("voicebank", tmp_path, "56spk")
+    held = sorted(e.group for e in found.entries if e.split == "valid")
+    assert len(held) == 2
+    assert {e.group for e in found.entries if e.split == "train"} == {*speakers} - {*held}
+    assert found.notes[0] == "p226 and p287 are not there: valid has " + ", ".join(held)
 
 
 def test_pairs_must_match(voicebank: Path) -> None:
