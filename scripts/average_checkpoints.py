@@ -1,7 +1,7 @@
 """Average the weights of several runs of one architecture into one checkpoint.
 
     python scripts/average_checkpoints.py OUT.safetensors SHARE:CHECKPOINT SHARE:CHECKPOINT ...
-        [--own PATTERN ...]
+        [--own PATTERN ...] [--overwrite]
 
 Runs that begin with the same weights and train on other examples lie in one basin of the loss. Their average
 is often better on examples that none of them was trained on than each run is (Wortsman et al., Model soups,
@@ -22,6 +22,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import torch
+from outputs import parse_with_output
 from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("parts", nargs="+", type=part, metavar="SHARE:CHECKPOINT")
     parser.add_argument("--own", nargs="*", default=[], metavar="PATTERN", help="tensors of the first alone")
-    arguments = parser.parse_args()
+    arguments = parse_with_output(parser)
     shares = [share for share, _ in arguments.parts]
     paths = [named_checkpoints.resolve(name) for _, name in arguments.parts]
     models, described = zip(*map(checkpoint.load, paths), strict=True)

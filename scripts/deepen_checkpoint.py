@@ -1,6 +1,6 @@
 """Double the layers of a trained band-split GRU, without changing what it does.
 
-    python scripts/deepen_checkpoint.py OUT.safetensors CHECKPOINT [--seed 0]
+    python scripts/deepen_checkpoint.py OUT.safetensors CHECKPOINT [--seed 0] [--overwrite]
 
 CHECKPOINT is a file or a bundled one's name. A new layer follows every layer, and the memory over all bands
 follows the new one. What a new layer adds is zero until it is trained, as in Net2DeeperNet (Chen, Goodfellow
@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 import torch
+from outputs import parse_with_output
 from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
@@ -54,7 +55,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("checkpoint")
     parser.add_argument("--seed", type=int, default=0, help="of the new layers")
-    options = parser.parse_args()
+    options = parse_with_output(parser)
     model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU can be made deeper")

@@ -1,9 +1,10 @@
 """Measure where the speech of a manifest ends (data.augmentation.match_bandwidth); leave out what is noisy.
 
     python scripts/measure_bandwidth.py MANIFEST -o OUT [--least-range DB] [--least-bandwidth HZ] [--rate HZ]
-        [--jobs N]
+        [--jobs N] [--overwrite]
 
-OUT is a copy of the manifest with the column `bandwidth_hz`, of the rows that are speech. Many recordings are
+OUT is a copy of the manifest with the column `bandwidth_hz`, of the rows that are speech; it has a manifest's
+columns and no others. Many recordings are
 duller than their sample rate: MP3, noise suppression of browsers, resampling. Trained on as they are, with
 noise of full bandwidth over them, they teach that the top band never holds speech.
 
@@ -25,6 +26,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from outputs import parse_with_output
 from plain_errors import run_script
 
 from audiotool.data.clips import Samples, read_audio
@@ -68,13 +70,14 @@ def main() -> None:
     """Read, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("-o", "--out", type=Path, required=True, dest="output")
     parser.add_argument("--least-range", type=float, default=0.0, metavar="DB")
     parser.add_argument("--least-bandwidth", type=float, default=0.0, metavar="HZ")
     parser.add_argument("--rate", type=int, default=16000, metavar="HZ", help="to measure at")
     parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_args()
-    entries = [entry for entry in read_manifest(options.manifest) if entry.kind == "speech"]
+    options = parse_with_output(parser)
+    rows = read_manifest(options.manifest)
+    entries = [entry for entry in rows if entry.kind == "speech"]
     kept = []
     with ThreadPoolExecutor(options.jobs) as pool:
         measured = pool.map(functools.partial(measure, rate=options.rate), [e.path for e in entries])
@@ -83,10 +86,12 @@ def main() -> None:
                 print(f"left out: {found}", file=sys.stderr)
             elif found[0] >= options.least_bandwidth and found[1] >= options.least_range:
                 kept.append(dataclasses.replace(entry, bandwidth_hz=found[0]))
-    write_manifest(options.out, kept)
+    write_manifest(options.output, kept)
     end = options.rate / 2 - 250
     full = sum(entry.bandwidth_hz >= end for entry in kept)
-    print(f"{len(kept)} of {len(entries)} recordings in {options.out}, {full} of them up to {end:g} Hz")
+    print(f"{len(kept)} of {len(entries)} recordings in {options.output}, {full} of them up to {end:g} Hz")
+    if others := len(rows) - len(entries):
+        print(f"{others} rows of other kinds than speech are left out")
 
 
 if __name__ == "__main__":

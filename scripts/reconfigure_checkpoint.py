@@ -1,6 +1,7 @@
 """Change the configuration of a trained checkpoint where its weights stay the same.
 
     python scripts/reconfigure_checkpoint.py OUT.safetensors CHECKPOINT --set KEY=VALUE [--set KEY=VALUE ...]
+        [--overwrite]
 
 CHECKPOINT is a file or a bundled one's name, KEY a field of the model's configuration. Other tensors than the
 checkpoint's are refused. OUT has no scores. `audiotool models export OUT.safetensors -o OUT.onnx` gives it a
@@ -17,6 +18,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from outputs import parse_with_output
 from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
@@ -29,7 +31,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("checkpoint")
     parser.add_argument("--set", action="append", required=True, metavar="KEY=VALUE", dest="settings")
-    options = parser.parse_args()
+    options = parse_with_output(parser)
     model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     config = checkpoint.describe_model(model)["config"]
     changed = type(model).from_config({**config, **parse_settings(options.settings)})

@@ -2,7 +2,7 @@ r"""Let the live streams of a band-split GRU begin with what its memories hold o
 
     audiotool data mix denoise -o MIXTURES --split valid --count 100 --set data.root=DATA \
       --set "data.splits.valid=[train]"
-    python scripts/set_beginning.py OUT.safetensors CHECKPOINT MIXTURES [--share 0.7]
+    python scripts/set_beginning.py OUT.safetensors CHECKPOINT MIXTURES [--share 0.7] [--overwrite]
 
 CHECKPOINT is a file or a bundled one's name. Each recording in MIXTURES/noisy is heard for as long as the
 model warms up, and streams begin with SHARE of the mean of the memories then (`learnt_start`), in place of
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from outputs import parse_with_output
 from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("checkpoint")
     parser.add_argument("mixtures", type=Path)
     parser.add_argument("--share", type=float, default=0.7, help="of the mean")
-    options = parser.parse_args()
+    options = parse_with_output(parser)
     model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU's beginning can be set")

@@ -1,6 +1,6 @@
 """Double the features of a trained band-split GRU's bands, without changing what it does.
 
-    python scripts/widen_checkpoint.py OUT.safetensors CHECKPOINT [--seed 0]
+    python scripts/widen_checkpoint.py OUT.safetensors CHECKPOINT [--seed 0] [--overwrite]
 
 CHECKPOINT is a file or a bundled one's name. Every feature is there twice, and what read it reads a random
 share of it from either copy, which makes training tell them apart (Net2WiderNet: Chen, Goodfellow and Shlens,
@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 import torch
+from outputs import parse_with_output
 from plain_errors import run_script
 from torch import Tensor
 
@@ -53,7 +54,7 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("checkpoint")
     parser.add_argument("--seed", type=int, default=0, help="of the shares")
-    options = parser.parse_args()
+    options = parse_with_output(parser)
     model, metadata = checkpoint.load(named_checkpoints.resolve(options.checkpoint))
     if not isinstance(model, BandSplitGRU):
         sys.exit(f"{options.checkpoint} is a {model.name}: only a band-split GRU can be made wider")

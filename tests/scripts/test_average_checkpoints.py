@@ -85,4 +85,4 @@ def test_excluded_tensors_are_those_of_the_first(run: Callable[..., str], tmp_pa
     for name, tensor in checkpoint.load(output)[0].state_dict().items():
         assert bool((tensor == (1.0 if "beginning" in name else 3.0)).all()), name
     with pytest.raises(SystemExit, match="different tensors"):
-        run("average_checkpoints", *words, "--own", "masks.*")
+        run("average_checkpoints", *words, "--own", "masks.*", "--overwrite")

@@ -19,6 +19,7 @@ from kit.checkpoints import save_model
 from safetensors.numpy import load_file
 
 from audiotool import extras
+from audiotool.errors import AudiotoolError, PlanError
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
@@ -100,6 +101,24 @@ def test_what_does_not_exist_is_one_line(
     assert "nosuch" in said.splitlines()[-1]
     assert "\n" not in str(ended.value.code)
     assert not list(tmp_path.iterdir())
+
+
+WRITES = {name: words for name, words in NOWHERE.items() if {"out.safetensors", "out.csv"} & set(words)}
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_an_output_that_exists_is_kept(
+    name: str, run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    there = [Path(name) for name in ("out.safetensors", "out.csv")]
+    for path in there:
+        path.write_text("mine")
+    with pytest.raises(PlanError, match="exists: give --overwrite to replace it"):
+        run(name, *WRITES[name])
+    with pytest.raises((AudiotoolError, OSError), match="nosuch"):
+        run(name, *WRITES[name], "--overwrite")
+    assert [path.read_text() for path in there] == ["mine", "mine"]
 
 
 def test_every_script_turns_errors_into_a_line() -> None:

@@ -40,7 +40,8 @@ def test_the_edge_is_found_and_noisy_recordings_are_left_out(run: Callable[..., 
         tmp_path / "m.csv",
         [*entries, Entry(tmp_path / "gone.wav", "speech"), Entry(tmp_path / "n.wav", "noise")],
     )
-    run("measure_bandwidth", tmp_path / "m.csv", "-o", tmp_path / "o.csv", "--least-range", 44)
+    said = run("measure_bandwidth", tmp_path / "m.csv", "-o", tmp_path / "o.csv", "--least-range", 44)
+    assert said.endswith("\n1 rows of other kinds than speech are left out\n")
     found = {e.group: e.bandwidth_hz for e in read_manifest(tmp_path / "o.csv")}
     assert found.keys() == {"full", "dull"}
     assert found["full"] == 8000
