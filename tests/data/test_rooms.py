@@ -51,6 +51,14 @@ def test_responses_that_cannot_be_used_are_left_out(
         mixed = dataset(corpus, evaluation=plain(reverberation_probability=1), rir=[folder / "rooms.csv"])
     rooms = {mixed.with_facts(index)[1]["room"] for index in range(12)}
     assert rooms == {"good.wav", "pack.npz[0]"}
+    voices = dataset(
+        corpus, "mixture", evaluation=plain(reverberation_probability=0.5), rir=[folder / "rooms.csv"]
+    )
+    listed = [voices.with_facts(index)[1].get("room") for index in range(20)]
+    # Of each voice, in their order: one without a room has no name, and two of them have none together.
+    assert {name for pair in listed if pair for name in pair.split("+")} == rooms | {""}
+    assert {len(pair.split("+")) for pair in listed if pair} == {2}
+    assert None in listed
     left_out = {str(folder / name) for name in ("silent.wav", "nan.wav", "damaged.wav", "damaged.npz")}
     left_out.add(f"{folder / 'pack.npz'}[1]")
     assert set(mixed.example.material.unreadable) == set(mixed.skipped) == left_out

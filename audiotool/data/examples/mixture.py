@@ -51,12 +51,14 @@ class Mixture(Example):
         heard: list[Samples] = []
         speakers: list[str] = []
         files: list[str] = []
+        rooms: list[str] = []
         for _ in range(self._speaking(rng)):
             track = self.mixer.speech(rng, frames, avoid=speakers)
             frames = len(track.samples)
             speakers.append(track.group)
             files += track.files
-            reverberant, target, _ = self.mixer.in_room(rng, self._partly(rng, track.samples))
+            reverberant, target, room = self.mixer.in_room(rng, self._partly(rng, track.samples))
+            rooms.append(room)
             level = active_rms(reverberant, self.audio.sample_rate)
             difference_db = rng.uniform(-0.5, 0.5) * config.level_difference_db
             gain = np.float32(amplitude(difference_db) / level if level > 0 else 0)
@@ -65,6 +67,8 @@ class Mixture(Example):
         total: Samples = np.sum(heard, axis=0)
         stems += [np.zeros_like(total)] * (config.speakers - len(stems))
         facts: Facts = {"speech": "+".join(speakers), "speech_files": files}
+        if any(rooms):
+            facts["room"] = "+".join(rooms)
         if chance(rng, config.noise_probability):
             noise, of_noise = self.mixer.add_noise(rng, total, avoid=speakers)
             total, facts = total + noise, facts | of_noise
