@@ -9,7 +9,8 @@ from audiotool.data.examples.base import EXAMPLES
 from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
 from audiotool.losses.base import make_loss
-from audiotool.metrics.base import METRICS
+from audiotool.metrics.base import METRICS, JointMetric, metric_names
+from audiotool.models.base import Model
 from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
@@ -34,10 +35,10 @@ def check_names(recipe: Recipe, source: str) -> None:
         build_config(model_class.config_class, recipe.model.config, "model.config.")
     except CheckpointError as error:
         raise RecipeError(f"{source}: {error}") from error
-    metrics = recipe.validation.metrics
-    for n, name in enumerate(metrics or []):
-        _at(source, f"validation.metrics.{n}", METRICS.get, name)
-    allowed = ["loss", *(task.scoring.metrics if metrics is None else metrics)]
+    for n, name in enumerate(recipe.validation.metrics or []):
+        for member in _at(source, f"validation.metrics.{n}", metric_names, [name]):
+            _at(source, f"validation.metrics.{n}", _check_scored, member, model_class)
+    allowed = ["loss", *validated_metrics(recipe)]
     chosen = recipe.validation.metric
     if chosen is not None and chosen not in allowed:
         raise RecipeError(
@@ -56,6 +57,29 @@ def check_names(recipe: Recipe, source: str) -> None:
         _at(source, key, constructor_arguments, found, discriminator.config, name)
     for n, term in enumerate(recipe.loss):
         _at(source, f"loss.{n}", make_loss, term.name, term.options, recipe.audio.sample_rate)
+
+
+def validated_metrics(recipe: Recipe) -> list[str]:
+    """Return the names of the metrics of a validation: the recipe's, or those of its task.
+
+    Raises:
+        InputError: there is no metric and no family of a name.
+    """
+    named = recipe.validation.metrics
+    return metric_names(TASKS.get(recipe.task).scoring.metrics if named is None else named)
+
+
+def _check_scored(name: str, model_class: type[Model]) -> None:
+    """Refuse a metric that no validation of a model has.
+
+    Raises:
+        RecipeError: it scores several estimates together, or needs the unprocessed input, which is a mel.
+    """
+    metric = METRICS.get(name)
+    if issubclass(metric, JointMetric):
+        raise RecipeError(f"'{name}' rates all stems of a recording together: only `audiotool evaluate` does")
+    if metric.uses_interferers and "waveform" not in model_class.takes:
+        raise RecipeError(f"'{name}' needs the other signals of the input, which is no waveform here")
 
 
 def _at(source: str, key: str, call: Any, *arguments: Any) -> Any:

@@ -264,7 +264,7 @@ class ValidationSection(Section):
         every: steps between validations; the last step always validates.
         count: recordings; 0 exports without validating.
         seconds: length of a recording; as in training when null.
-        metrics: names of metrics; the task's own when null.
+        metrics: names of metrics and of families ("dnsmos"); the task's own when null.
         metric: the one that chooses the best checkpoint ("loss" or a metric, of which more must be better or
             worse); when null, the task's own. Where that is not measured, or no recording has the metric, the
             loss does. A validation of which more estimates have no number, as silent ones, comes behind.

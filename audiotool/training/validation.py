@@ -156,7 +156,7 @@ class Validator:
         pending = Pending(step, tensors, losses, facts)
         if self.metrics:
             pending.futures = [
-                self._submit(example["target"].numpy(), estimate.numpy())
+                self._submit(example["target"].numpy(), estimate.numpy(), _noisy(example), len(model.stems))
                 for example, estimate in zip(self.examples, estimates, strict=True)
             ]
         self.pending.append(pending)
@@ -176,12 +176,14 @@ class Validator:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _submit(self, reference: NDArray[Any], estimate: NDArray[Any]) -> Future[Row]:
+    def _submit(
+        self, reference: NDArray[Any], estimate: NDArray[Any], noisy: NDArray[Any] | None, stems: int
+    ) -> Future[Row]:
         # Spawned, not forked: torch's threads and a GPU's context do not survive a fork.
         if self._pool is None or getattr(self._pool, "_broken", False):
             spawn = get_context("spawn")
             self._pool = ProcessPoolExecutor(self.workers, spawn, initializer=_yield_to_training)
-        return self._pool.submit(_score, reference, estimate, self.sample_rate, self.metrics)
+        return self._pool.submit(_score, reference, estimate, self.sample_rate, self.metrics, noisy, stems)
 
 
 def _yield_to_training() -> None:
@@ -193,11 +195,43 @@ def _yield_to_training() -> None:
     follow_parent()
 
 
-def _score(reference: NDArray[Any], estimate: NDArray[Any], sample_rate: int, metrics: list[str]) -> Row:
-    """Return the metrics of one recording (C, T), averaged over its channels."""
+def _noisy(example: dict[str, Tensor]) -> NDArray[Any] | None:
+    """Return the unprocessed input (C, T) of an example; None where it is no waveform, as a mel."""
+    noisy, target = example["input"], example["target"]
+    return noisy.numpy() if noisy.shape[-1] == target.shape[-1] else None
+
+
+def _score(
+    reference: NDArray[Any],
+    estimate: NDArray[Any],
+    sample_rate: int,
+    metrics: list[str],
+    noisy: NDArray[Any] | None = None,
+    stems: int = 1,
+) -> Row:
+    """Return the metrics of one recording, averaged over its rows, from what `evaluate` has of such files.
+
+    Args:
+        reference, estimate: (stems * C, T).
+        noisy: the unprocessed input (C or more, T), whose first channels count; None where it is no waveform.
+    """
+    from audiotool.dsp.bandwidth import BandwidthMeter
+    from audiotool.metrics.base import METRICS
     from audiotool.metrics.score import score_channels
 
-    return score_channels(reference, estimate, sample_rate, metrics).values
+    asked = [METRICS.get(name) for name in metrics]
+    edge, others = None, list[NDArray[Any]]()
+    if any(metric.uses_edge for metric in asked) and noisy is not None:
+        meter = BandwidthMeter(sample_rate)
+        meter.feed(noisy)
+        edge = meter.bandwidth_hz()
+    if any(metric.uses_interferers for metric in asked):
+        if stems > 1:
+            # Row n of the k-th is a channel of the k-th stem before its own.
+            others = [np.roll(reference, k * len(reference) // stems, axis=0) for k in range(1, stems)]
+        elif noisy is not None:
+            others = [noisy[: len(reference)] - reference]
+    return score_channels(reference, estimate, sample_rate, metrics, edge, others).values
 
 
 def _result(future: Future[Row]) -> Row | None:

@@ -20,6 +20,7 @@ from audiotool import checkpoint
 from audiotool.data.config import EvaluationConfig
 from audiotool.data.dataset import make_dataset, render
 from audiotool.models.base import Model
+from audiotool.recipe.names import validated_metrics
 from audiotool.tasks.base import TASKS
 from audiotool.training.export import make_metadata, tensors_for_use
 from audiotool.training.records import METRIC, SET, Listener, Records, table_row
@@ -47,7 +48,7 @@ class Watch:
         examples, self._set = self._fixed_set()
         self.validator = Validator(
             examples,
-            _metrics_of(run),
+            validated_metrics(run.recipe),
             run.recipe.audio.sample_rate,
             run.recipe.validation.workers,
             run.recipe.data.seed,
@@ -263,9 +264,3 @@ def _set_name(
     ]
     settings = evaluation.model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps([settings, told], sort_keys=True).encode()).hexdigest()[:8]
-
-
-def _metrics_of(run: Run) -> list[str]:
-    """Return the names of the metrics of a validation: the recipe's, or those of its task."""
-    named = run.recipe.validation.metrics
-    return list(TASKS.get(run.recipe.task).scoring.metrics if named is None else named)

@@ -131,6 +131,7 @@ def test_name_is_the_files(tmp_path: Path) -> None:
             r"adversarial\.discriminators\.0: melgan: unknown option 'channel'; did you mean 'channels'",
         ),
         ({"validation": {"metrics": ["pesk"]}}, r"validation\.metrics\.0: no metric is called 'pesk'"),
+        ({"validation": {"metrics": ["mapss"]}}, r"validation\.metrics\.0: 'mapss_pm' rates all stems"),
         ({"validation": {"metric": "pesq_nb"}}, r"validation\.metric: found 'pesq_nb', which"),
         ({"validation": {"metrics": ["loudness"], "metric": "loudness"}}, r"metric: 'loudness' chooses no"),
         (
@@ -214,6 +215,12 @@ def test_name_is_the_files(tmp_path: Path) -> None:
 def test_refusals_name_the_key_and_the_allowed_values(change: dict[str, Any], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         recipe.parse({"name": "mine"} | MINIMAL | change, "mine")
+
+
+def test_a_validation_of_mels_has_no_other_signals() -> None:
+    with pytest.raises(RecipeError, match=r"validation\.metrics\.1: 'si_sir' needs the other signals"):
+        recipe.load("vocode-24k", ["validation.metrics=[pesq,si_sir]"])
+    assert recipe.load("denoise", ["validation.metrics=[pesq,si_sir,dnsmos]"]).validation.metrics
 
 
 def test_edges_of_band_limits_that_are_never_drawn_may_be_any() -> None:

@@ -10,12 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.signal
 import torch
 from kit.audio import speech_like
 from kit.curves import curve
 from kit.runs import stopped_after, train
 
 from audiotool import checkpoint, recipe
+from audiotool.dsp.bandwidth import BandwidthMeter
+from audiotool.metrics.score import score
 from audiotool.metrics.values import Value
 from audiotool.models.registry import MODELS
 from audiotool.training.objective import Objective
@@ -165,6 +168,39 @@ def test_weights_that_mute_a_recording_come_behind_those_that_score_all(
     assert [row.get("si_sdr_unscored") for row in rows] == ["", "1"], "silence in a reference is no fault"
     assert checkpoint.read_metadata(tmp_path / "tiny-best.safetensors").training["steps"] == 2
     assert "validation: 1 of 3 recordings have no si_sdr: the estimate is silent" in caplog.messages
+
+
+def test_a_separators_validation_knows_the_other_voices() -> None:
+    voices = speech_like(1.0, 16000, 3)
+    estimates = voices + 0.1 * np.roll(voices, 1, axis=0)
+    row = _score(voices, estimates, 16000, ["si_sir", "si_sar"], voices.sum(0, keepdims=True), 3)
+    for name, value in row.items():
+        each = []
+        for n in range(3):
+            others = list(np.delete(voices, n, axis=0))
+            each.append(score(voices[n], estimates[n], 16000, name, interferers=others)[name].value)
+        assert value.value == pytest.approx(sum(x for x in each if x is not None) / 3)
+
+
+def test_a_validation_knows_the_unprocessed_input() -> None:
+    wide = np.random.default_rng(0).normal(0, 0.1, (1, 32000)).astype(np.float32)
+    narrow = scipy.signal.sosfilt(scipy.signal.cheby2(12, 80, 2500, fs=16000, output="sos"), wide)
+    noisy = narrow.astype(np.float32)
+    row = _score(wide, noisy, 16000, ["lsd_high", "si_sir"], noisy)
+    meter = BandwidthMeter(16000)
+    meter.feed(noisy)
+    expected = score(
+        wide[0], noisy[0], 16000, ["lsd_high", "si_sir"], meter.bandwidth_hz(), [(noisy - wide)[0]]
+    )
+    assert row == expected
+    assert row["lsd_high"] != _score(wide, noisy, 16000, ["lsd_high"])["lsd_high"]
+    assert _score(wide, noisy, 16000, ["si_sir"])["si_sir"].value is None
+
+
+def test_the_metrics_of_a_family_are_validated(tiny_recipe: dict[str, Any], tmp_path: Path) -> None:
+    tiny_recipe["validation"] |= {"every": 2, "count": 1, "metrics": ["si_sdr", "composite"]}
+    train(tiny_recipe, tmp_path, False, "train.steps=2")
+    assert {"si_sdr", "csig", "cbak", "covl"} <= curve(tmp_path / "valid.csv")[0].keys()
 
 
 def test_validations_of_another_set_do_not_compete(
