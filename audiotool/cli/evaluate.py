@@ -282,8 +282,8 @@ def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str
     """Return the rows of the other system, an empty sequence without one.
 
     Raises:
-        InputError: the report cannot be read, has several rows of a file, or nothing in common with these
-            files and metrics.
+        InputError: the report cannot be read, it or what is scored has several rows of a file, or they have
+            nothing in common.
     """
     from audiotool.metrics.rows import Row, of_one_file
     from audiotool.metrics.score_files import places_of
@@ -297,7 +297,11 @@ def _others(against: Path | None, pairs: Sequence[FilePair], names: Sequence[str
     twice = repeated(others)
     if twice:
         raise InputError(f"{against.name} has several rows of {listed(twice)}: give the report of one system")
-    both = of_one_file(others, [Row(pair.name, facts=places_of(pair)) for pair in pairs])
+    own = [Row(pair.name, facts=places_of(pair)) for pair in pairs]
+    twice = repeated(own)
+    if twice:
+        raise InputError(f"--against compares a file once, and several rows are of {listed(twice)}")
+    both = of_one_file(others, own)
     if not both:
         raise InputError(
             f"{against.name} has none of these files; rows are matched by names, references and inputs"
@@ -351,13 +355,17 @@ def _listed_pairs(listed: str) -> list[FilePair]:
     """Return the pairs of a list, in its order.
 
     Raises:
-        PlanError: the file is no list, or a line names nothing to score.
+        PlanError: the file is no list, or a line names nothing to score or what another line does.
     """
-    from audiotool.batch.listing import read_list
+    from audiotool.batch.listing import Entry, read_list
     from audiotool.metrics.pairing import FilePair
 
     pairs = []
+    lines: dict[Entry, int] = {}
     for entry in read_list(listed, required="output"):
+        # Means would count it twice.
+        if lines.setdefault(entry, entry.line) != entry.line:
+            raise PlanError(f"{entry.place} is line {lines[entry]} once more: list what is scored once")
         if entry.output is None:
             raise PlanError(
                 f"{entry.place}: a list to score is a CSV whose first line names the column output"

@@ -284,3 +284,21 @@ def test_a_list_names_the_pairs(folders: Path, tmp_path: Path) -> None:
         done = evaluate(*words)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+def test_a_file_is_listed_and_compared_once(folders: Path, tmp_path: Path) -> None:
+    names = ("deep/spoken.wav", "silent.wav")
+    rows = [f"{folders}/out/{name},{folders}/clean/{name}" for name in names]
+    listing, other = tmp_path / "list.csv", tmp_path / "other.json"
+    listing.write_text("\n".join(["output,reference", *rows, rows[0]]))
+    done = evaluate("--list", listing, "--metrics", "snr")
+    assert done.returncode == 2
+    assert "line 4 is line 2 once more: list what is scored once" in " ".join(done.stderr.split())
+    listing.write_text("\n".join(["output,reference", *rows]))
+    assert evaluate("--list", listing, "--metrics", "snr", "--report", other).returncode == 0
+    # One estimate of two references is scored twice, and of which of them the report has it is not known.
+    listing.write_text("\n".join(["output,reference", *rows, rows[0].replace("/clean/", "/noisy/")]))
+    assert evaluate("--list", listing, "--metrics", "snr").returncode == 0
+    done = evaluate("--list", listing, "--metrics", "snr", "--against", other)
+    assert done.returncode == 2
+    assert "--against compares a file once, and several rows are of" in " ".join(done.stderr.split())
