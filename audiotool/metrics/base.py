@@ -148,6 +148,7 @@ class Pair:
         sample_rate: Hz of both.
         edge_hz: highest frequency of the unprocessed input's content; None where it is not known.
         interferers: (time,) each: the other signals of the mixture, speakers or noise.
+        problem: what is wrong with the estimate, so that the two cannot be compared; "" for nothing.
     """
 
     def __init__(
@@ -157,7 +158,9 @@ class Pair:
         sample_rate: int,
         edge_hz: float | None = None,
         interferers: Sequence[Waveform] = (),
+        problem: str = "",
     ) -> None:
+        self.problem = problem
         self.sample_rate = sample_rate
         self.edge_hz = edge_hz
         self.interferers = interferers

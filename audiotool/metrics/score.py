@@ -34,6 +34,9 @@ T = TypeVar("T")
 OF_LIBRARIES = (ArithmeticError, ValueError, np.linalg.LinAlgError, RuntimeError)
 """Errors of libraries on unusual signals."""
 
+LOST_SECONDS, LOST_SHARE = 0.1, 0.01
+"""What an estimate may lack of its reference, see `shortfall`."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -61,7 +64,8 @@ def score(
 
     Args:
         reference: (time,), floating point with a full scale of 1 or int16, numpy or torch.
-        estimate: the same; the longer one is cut to the shorter.
+        estimate: the same; the longer one is cut to the shorter, but no metric has a number of an estimate
+            that lacks more than `shortfall` tolerates.
         sample_rate: Hz of both.
         metrics: names of metrics, or one name.
         edge_hz: highest frequency of the unprocessed input's content, None where it is not known.
@@ -88,7 +92,19 @@ def _pair(
     if len(waveforms[0]) != len(waveforms[1]):
         logger.info("lengths differ (%d and %d): the first %d samples count", *map(len, waveforms), length)
     others = [_of_length(w, length) for w in others]
-    return Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others)
+    problem = shortfall(len(waveforms[1]), len(waveforms[0]), sample_rate)
+    return Pair(waveforms[0][:length], waveforms[1][:length], sample_rate, edge_hz, others, problem)
+
+
+def shortfall(own: int, others: int, sample_rate: int) -> str:
+    """Return how an estimate of `own` samples fails a reference of `others`; "" if it does not.
+
+    It may lack `LOST_SECONDS`, or `LOST_SHARE` of the reference if that is more: codecs and frames lose that
+    at the ends. One that lacks more was broken off, and what is there may be good.
+    """
+    if others - own <= max(LOST_SECONDS * sample_rate, LOST_SHARE * others):
+        return ""
+    return f"breaks off after {own} samples, where the reference has {others}"
 
 
 def _waveforms(arrays: Iterable[Array], expected: str) -> list[Waveform]:
@@ -212,6 +228,8 @@ def finite(number: float) -> Value:
 def _problem(pair: Pair) -> str | None:
     if not pair.facts[0].length:
         return "there are no samples to compare"
+    if pair.problem:
+        return f"the estimate {pair.problem}"
     for word, facts in zip(Both._fields, pair.facts, strict=True):
         if not facts.is_finite:
             return f"the {word} holds samples that are not finite"

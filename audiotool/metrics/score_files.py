@@ -36,6 +36,7 @@ from audiotool.metrics.score import (
     measure_all,
     measured,
     score_channels,
+    shortfall,
 )
 from audiotool.metrics.values import Curve, StemScore, Value
 from audiotool.version import __version__
@@ -165,6 +166,7 @@ def _mixture(stems: Sequence[FilePair], notes: list[str]) -> Mixture:
         for side, path in zip(sides, paths, strict=True):
             waveform = first if path is place else _matching(path, first, rate, [])
             side.append(to_mono(waveform, str(path)))
+        _require_whole(paths[1], len(sides[1][-1]), len(sides[0][-1]), rate)
     lengths = [len(waveform) for side in sides for waveform in side]
     length = min(lengths)
     if max(lengths) > length:
@@ -198,6 +200,7 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
         return
     reference, rate = read(place)
     estimate = _matching(files.estimate, reference, rate, row.notes, label=labels[0])
+    _require_whole(files.estimate, estimate.shape[1], reference.shape[1], rate)
     others: list[Waveform] = []
     if any(METRICS.get(name).uses_interferers for name in metrics):
         others = _interferers(files, reference, rate)
@@ -207,6 +210,7 @@ def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> 
     # If the input cannot be read, only its own scores are missing.
     if files.noisy is not None:
         noisy = _matching(files.noisy, reference, rate, row.notes, is_array=True, label=labels[1])
+        _require_whole(files.noisy, noisy.shape[1], reference.shape[1], rate)
         row.baseline = score_channels(reference, noisy, rate, metrics, edge, others).values
 
 
@@ -256,6 +260,9 @@ def _compare_blocks(
         pair = Pair.of_blocks(partial(_blocks, reference, other, channel), first.sample_rate, edge_hz)
         each.append(measure_all(pair, found, first.channels > 1))
     counted = pair.facts[0].length
+    # Which of two files has fewer samples than its header says is not known.
+    either = f"{other} or its reference" if first.frames == second.frames else other
+    _require_whole(either, counted, first.frames or 0, first.sample_rate)
     if first.frames == second.frames and counted < (first.frames or 0):
         notes.append(
             f"{label} or its reference has fewer samples than its header says: the first {counted} count"
@@ -347,6 +354,16 @@ def _matching(
     if own != others:
         notes.append(_unequal(label, own, others))
     return waveform
+
+
+def _require_whole(path: Path | str, own: int, others: int, sample_rate: int) -> None:
+    """Refuse an estimate that breaks off, see `shortfall`.
+
+    Raises:
+        InputError: it does.
+    """
+    if reason := shortfall(own, others, sample_rate):
+        raise InputError(f"{path} {reason}")
 
 
 def _unequal(name: str, own: int, others: int) -> str:

@@ -26,9 +26,22 @@ def test_scores_by_name(clean: np.ndarray) -> None:
 
 def test_lengths_that_differ_count_to_the_shorter(clean: np.ndarray) -> None:
     estimate = noisy(clean)[0]
-    expected = score(clean[0, :20000], estimate[:20000], RATE, FAST)
-    assert score(clean[0], estimate[:20000], RATE, FAST) == expected
-    assert score(clean[0, :20000], estimate, RATE, FAST) == expected
+    expected = score(clean[0, :22400], estimate[:22400], RATE, FAST)
+    assert score(clean[0], estimate[:22400], RATE, FAST) == expected
+    assert score(clean[0, :22400], estimate, RATE, FAST) == expected
+
+
+def test_an_estimate_that_breaks_off_has_no_number(clean: np.ndarray) -> None:
+    """It may lack 0.1 s, or 1 % where that is more."""
+    for seconds, least in ((1.5, 1.4), (20.0, 19.8)):
+        whole = np.resize(clean[0], round(seconds * RATE))
+        kept = round(least * RATE)
+        assert score(whole, whole[:kept], RATE, "snr")["snr"].value == 100
+        found = score(whole, whole[: kept - 1], RATE, "snr")["snr"]
+        assert found.value is None
+        assert found.reason == (
+            f"the estimate breaks off after {kept - 1} samples, where the reference has {len(whole)}"
+        )
 
 
 def test_samples_that_are_not_finite(clean: np.ndarray) -> None:
