@@ -44,6 +44,7 @@ class ForwardFile(soundfile.SoundFile):  # type: ignore[misc]
 
     is_media = has_video = is_cut = False
     stated_frames: int | None = None
+    expected_frames: int | None = None
 
     def __init__(self, file: Any, form: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.warnings: list[str] = []

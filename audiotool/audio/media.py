@@ -259,10 +259,20 @@ class MediaFile:
 
     def _length(self) -> float | None:
         """Return the seconds that the file lasts by its header; None where it does not say."""
+        return None if self.format in CLOCKED else self._estimate()
+
+    def _estimate(self) -> float | None:
+        """Return the seconds that the file lasts by FFmpeg, which may guess; None where it cannot."""
         import av
 
         duration = self._container.duration
-        return None if duration is None or self.format in CLOCKED else float(duration / av.time_base)
+        return None if duration is None else float(duration / av.time_base)
+
+    @property
+    def expected_frames(self) -> int | None:
+        """Roughly the number of samples a channel, for progress alone; None where nothing tells it."""
+        seconds = self._estimate()
+        return self.frames if self.frames or seconds is None else round(seconds * self.samplerate)
 
     @property
     def stated_frames(self) -> int | None:

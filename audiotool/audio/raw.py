@@ -153,6 +153,7 @@ class RawFile:
     extra_info = ""
     is_media = has_video = is_cut = False
     stated_frames: int | None = None
+    expected_frames: int | None = None
     slack = 0
 
     def __init__(self, pipe: BinaryIO, raw: Raw, name: str, frames: int | None = None) -> None:

@@ -136,6 +136,11 @@ class AudioReader:
             self._fifo.close()
 
     @property
+    def expected_frames(self) -> int | None:
+        """Number of samples a channel for progress, perhaps roughly; None where nothing tells it."""
+        return self.info.frames or self._file.expected_frames
+
+    @property
     def announced_frames(self) -> int | None:
         """Number of samples a channel that an output's header may name before they are read.
 

@@ -283,7 +283,7 @@ class MelAnalysis(FileProcessor):
                 done += len(block)
                 advance(resampler.feed(downmix(block.T)[None]), final=False)
                 if progress is not None:
-                    progress(done, info.frames)
+                    progress(done, reader.expected_frames)
             advance(resampler.flush(), final=True)
             if not writer.frames:
                 shortest = f"{mel.shortest} samples at {mel.sample_rate} Hz"

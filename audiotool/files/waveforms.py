@@ -97,7 +97,7 @@ def process_file(
                 _write(session.feed(block.T), writers)
                 done += len(block)
                 if progress is not None:
-                    progress(done, info.frames)
+                    progress(done, reader.expected_frames)
             _write(session.flush(), writers)
             # Several outputs appear together: no operation that may fail comes between their renames.
             for writer in writers:

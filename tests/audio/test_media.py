@@ -71,6 +71,13 @@ def test_the_header_names_the_codec(tmp_path: Path) -> None:
     assert probe(write_media(tmp_path / "a.aac")).frames is None
 
 
+def test_a_length_that_is_not_exact_serves_progress_alone(tmp_path: Path) -> None:
+    for name, slack in (("a.mkv", 0.001), ("a.webm", 0.01), ("a.aac", 0.05)):
+        with AudioReader(write_media(tmp_path / name, seconds=5.0)) as reader:
+            assert reader.expected_frames == pytest.approx(240000, rel=slack)
+            assert (reader.info.frames, reader.announced_frames) == (None, None)
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "decoded", "wav", "flac"),
     [

@@ -10,7 +10,7 @@ import soundfile
 from kit.audio import write_speech
 
 import audiotool
-from audiotool.audio.reader import read
+from audiotool.audio.reader import AudioReader, read
 from audiotool.audio.target import Target
 from audiotool.errors import InputError
 from audiotool.files.features import MelAnalysis
@@ -34,6 +34,16 @@ def test_facts_of_a_file(denoiser: Pipeline, tmp_path: Path) -> None:
     assert result.peak == pytest.approx(np.abs(output).max(), abs=1e-4)
     assert result.input_peak == pytest.approx(np.abs(soundfile.read(source)[0]).max(), abs=1e-4)
     assert result.limited == 0
+
+
+def test_progress_has_a_total_where_the_length_is_not_exact(denoiser: Pipeline, tmp_path: Path) -> None:
+    denoiser.process_file(write_speech(tmp_path / "a.wav", 2.0, 48000), tmp_path / "a.mkv")
+    totals: list[int | None] = []
+    for processor, name in ((denoiser, "b.wav"), (MelAnalysis("hifigan-22k"), "b.npy")):
+        processor.process_file(tmp_path / "a.mkv", tmp_path / name, lambda _, total: totals.append(total))
+    with AudioReader(tmp_path / "a.mkv") as reader:
+        assert set(totals) == {reader.expected_frames}
+    assert totals[0] == pytest.approx(96000, rel=0.05)
 
 
 @pytest.mark.parametrize(("frames", "notes"), [(8000, 1), (1017 * 8, 0)])
