@@ -185,7 +185,7 @@ class Events:
 
 
 def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
-    """Return the line that sums up a finished batch."""
+    """Return the line that sums up a finished batch; without a speed where its time has the scoring in it."""
     statuses = [outcome.status for outcome in outcomes]
     failures = statuses.count("failed")
     left = sum(outcome.is_left for outcome in outcomes)
@@ -198,8 +198,10 @@ def batch_summary(outcomes: Sequence[Outcome], elapsed_s: float) -> str:
     seconds = sum(outcome.seconds for outcome in outcomes)
     if not seconds:
         return words
-    speed = seconds / max(elapsed_s, 1e-9)
-    return f"{words}; {seconds:.1f} s of audio in {elapsed_s:.1f} s, {speed:.1f}x real time"
+    words = f"{words}; {seconds:.1f} s of audio in {elapsed_s:.1f} s"
+    if any(map(_is_scored, outcomes)):
+        return f"{words}, scoring included"
+    return f"{words}, {seconds / max(elapsed_s, 1e-9):.1f}x real time"
 
 
 class Lines:
@@ -287,7 +289,8 @@ class Bars(Lines):
         super().finished(outcome)
         if self._batch is not None:
             elapsed = self._pace.elapsed_s
-            speed = f"{self._seconds / elapsed:.1f}x real time" if elapsed > 0 else ""
+            tells = elapsed > 0 and not _is_scored(outcome)
+            speed = f"{self._seconds / elapsed:.1f}x real time" if tells else ""
             amount = f"{self._count}/{self._total}"
             self.progress.update(self._batch, completed=self._pace.done, amount=amount, speed=speed)
 
@@ -303,6 +306,10 @@ def _line(outcome: Outcome) -> str:
         return f"{outcome.job.name}: {place} there already, skipped"
     speed = outcome.row.facts.get("real_time_factor", 0.0)
     return f"{outcome.job.name} -> {place} ({outcome.seconds:.1f} s, {speed:.1f}x real time)"
+
+
+def _is_scored(outcome: Outcome) -> bool:
+    return any(row.values for row in outcome.rows)
 
 
 def _notes(outcome: Outcome) -> list[str]:

@@ -61,11 +61,8 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
     totals.append(("failed", failures, ""))
     if run.elapsed_s:
         totals.append(("took", _duration(run.elapsed_s), ""))
-        # Rows that were only scored say nothing of a model's speed.
-        made = [row for row in rows if row.status == "done" and numeric_fact(row, "real_time_factor")]
-        processed = math.fsum(numeric_fact(row, "seconds") or 0.0 for row in made)
-        if processed:
-            totals.append(("x real time", f"{processed / run.elapsed_s:.1f}", ""))
+    if speed := _speed(rows):
+        totals.append(("x real time", f"{speed:.1f}", "processing alone"))
     for measure in measures:
         found = means(report.rows, measure.name)
         if found.after is not None:
@@ -74,6 +71,16 @@ def _totals(report: Report, measures: Sequence[Measure]) -> list[tuple[str, obje
                 (measure.heading, rounded(found.after), ", ".join(filter(None, (note, found.counted))))
             )
     return totals
+
+
+def _speed(rows: Sequence[Row]) -> float | None:
+    """Return the real-time factor of all rows together; None where nothing was processed."""
+    # Rows that were only scored say nothing of a model's speed.
+    made = [row for row in rows if row.status == "done"]
+    facts = [[numeric_fact(row, name) or 0.0 for name in ("seconds", "real_time_factor")] for row in made]
+    known = [(seconds, factor) for seconds, factor in facts if seconds > 0 and factor > 0]
+    taken = math.fsum(seconds / factor for seconds, factor in known)
+    return math.fsum(seconds for seconds, _ in known) / taken if taken else None
 
 
 def _total(name: str, value: object, below: str) -> Markup:

@@ -124,6 +124,10 @@ def test_a_batch_in_one_line() -> None:
     assert batch_summary(outcomes("done", "done"), 0.5) == (
         "2 files done; 4.0 s of audio in 0.5 s, 8.0x real time"
     )
+    scored = outcomes("done")[0]._replace(rows=[Row("a.wav", {"pesq": Value(2.5)})])
+    assert batch_summary([scored, *outcomes("done")], 0.5) == (
+        "2 files done; 4.0 s of audio in 0.5 s, scoring included"
+    )
     assert batch_summary([], 0.5) == "0 files done"
     assert batch_summary(outcomes("failed", "failed"), 0.5) == "2 of 2 files failed"
     assert batch_summary(outcomes("done", "skipped", "failed"), 1.0).startswith(

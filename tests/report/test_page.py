@@ -234,16 +234,17 @@ def test_both_sides_of_means_are_over_the_same_files(tmp_path: Path) -> None:
 
 
 def test_only_what_was_processed_has_a_speed(tmp_path: Path) -> None:
-    def texts(**facts: object) -> list[str]:
-        rows = [Row(name, facts={"status": "done", "seconds": 3.0, **facts}) for name in ("a", "b")]
+    def texts(*facts: dict[str, object]) -> list[str]:
+        rows = [Row(f"{n}", facts={"status": "done", **of_row}) for n, of_row in enumerate(facts)]
         write_page(tmp_path / "page.html", Report(rows, Run("audiotool", elapsed_s=1.5)), "none")
         return read_page(tmp_path / "page.html").texts
 
-    scored = texts()
+    scored = texts({"seconds": 3.0}, {"seconds": 9.0})
     assert scored[scored.index("took") + 1] == "1.5 s"
     assert "x real time" not in scored
-    made = texts(real_time_factor=9.0)
-    assert made[made.index("x real time") + 1] == "4.0"
+    # 3 s took 0.5 s, and 9 s took 4.5 s; the run's time has the scores, too.
+    made = texts({"seconds": 3.0, "real_time_factor": 6.0}, {"seconds": 9.0, "real_time_factor": 2.0})
+    assert made[made.index("x real time") + 1] == "2.4"
 
 
 def test_a_row_of_several_outputs_has_no_level_or_peak_of_its_own(tmp_path: Path, shown: Row) -> None:
