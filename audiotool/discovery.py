@@ -42,10 +42,10 @@ log = logging.getLogger(__name__)
 def nearest(word: str, allowed: list[str]) -> str:
     """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`.
 
-    Upper and lower case do not count.
+    Upper and lower case do not count. A word in which more than a third is wrong has no closest one.
     """
     folded = {name.lower(): name for name in reversed(allowed)}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.5)
+    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.65)
     return f"; did you mean '{folded[close[0]]}'?" if close else "."
 
 

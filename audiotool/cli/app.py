@@ -25,6 +25,7 @@ import shlex
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +34,7 @@ from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
+from audiotool.audio.formats import is_audio_name, is_media_name
 from audiotool.cli import screen, shells, tasks
 from audiotool.cli.local_paths import refuse_urls
 from audiotool.cli.metavars import unify_metavars
@@ -97,12 +99,14 @@ class Subcommands(TyperGroup):
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            ctx.fail(f"there is no command '{args[0]}'{nearest(args[0], self.list_commands(ctx))}")
+        word = args[0] if args else "-"
+        if not word.startswith("-") and self.get_command(ctx, word) is None:
+            hint = _task_before(word) or nearest(word, self.list_commands(ctx))
+            ctx.fail(f"there is no command '{word}'{hint}")
         return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, *extra: Any, **options: Any) -> Any:
-        """Take `--debug` from anywhere before a `--`, then run the command."""
+        """Take `--debug` from anywhere before a `--`, and `help` for `--help`, then run the command."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         self.debug = "--debug" in words[:end]
@@ -110,6 +114,8 @@ class Subcommands(TyperGroup):
         screen.use_json_events(_asks_for_events(words[:end]))
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
         self.words = words
         return super().main(words, *extra, **options)
 
@@ -167,6 +173,13 @@ class Subcommands(TyperGroup):
             return None
         found = getattr(importlib.import_module(name), "app", None)
         return found if isinstance(found, typer.Typer) else None
+
+
+def _task_before(word: str) -> str:
+    """Return how a recording is processed, the end of a message; "" for a word that is none."""
+    if not (os.path.isfile(word) or is_audio_name(Path(word)) or is_media_name(word)):
+        return ""
+    return f"; what to do comes first, for example: audiotool denoise {shlex.quote(word)}"
 
 
 def _with_subcommands(command: Any) -> Iterator[Any]:

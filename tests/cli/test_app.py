@@ -119,6 +119,29 @@ def test_unknown_command_names_the_nearest() -> None:
     assert "did you mean 'denoise'" in result.output
 
 
+@pytest.mark.parametrize("word", ["compare", "enhance"])
+def test_a_word_that_is_like_no_command_gets_no_guess(word: str) -> None:
+    result = runner.invoke(app_module.app, [word])
+    assert (result.exit_code, "did you mean" in result.output) == (2, False)
+
+
+def test_a_recording_in_the_place_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("notes of today").touch()
+    for word, quoted in (("gone.flac", "gone.flac"), ("notes of today", "'notes of today'")):
+        result = runner.invoke(app_module.app, [word], env={"COLUMNS": "200"})
+        assert result.exit_code == 2
+        assert f"for example: audiotool denoise {quoted}" in result.output
+
+
+def test_help_is_a_word_too() -> None:
+    for words in ([], ["denoise"], ["models", "list"]):
+        asked, usual = (
+            runner.invoke(app_module.app, line) for line in (["help", *words], [*words, "--help"])
+        )
+        assert (asked.exit_code, asked.output) == (0, usual.output)
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "line"),
     [
