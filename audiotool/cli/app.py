@@ -40,11 +40,11 @@ from audiotool.cli.local_paths import refuse_urls
 from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
+from audiotool.cli.usage import describe, is_of_click, is_usage_error
 from audiotool.discovery import nearest, warn_once
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.tasks.base import TASKS
-from audiotool.text import one_line
 from audiotool.version import __version__
 
 UNKNOWABLE = (errno.ENAMETOOLONG, errno.EACCES)
@@ -121,11 +121,11 @@ class Subcommands(TyperGroup):
 
     def make_context(self, *arguments: Any, **options: Any) -> Any:
         # Help and the version are printed here, before anything is invoked.
-        with self._errors_to_exit_codes(), _printable_usage_errors(self.words):
+        with self._errors_to_exit_codes():
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors_to_exit_codes(), _printable_usage_errors(self.words):
+        with self._errors_to_exit_codes():
             return super().invoke(ctx)
 
     @contextlib.contextmanager
@@ -147,7 +147,10 @@ class Subcommands(TyperGroup):
             fail(f"error: {error}", error.exit_code)
             raise typer.Exit(error.exit_code) from None
         except Exception as error:
-            if self.debug or _is_usage_error(error):
+            if is_usage_error(error):
+                fail(describe(error, self.words), 2)
+                raise typer.Exit(2) from None
+            if self.debug or is_of_click(error):
                 raise
             if isinstance(error, OSError) and error.errno in UNKNOWABLE and error.filename:
                 fail(f"error: {os.fsdecode(error.filename)}: {error.strerror}", 2)
@@ -202,36 +205,9 @@ def _reserve_output(command: Any) -> None:
         command.callback = callback
 
 
-@contextlib.contextmanager
-def _printable_usage_errors(words: Sequence[str]) -> Iterator[None]:
-    """Make usage errors, which quote what was typed, safe to print, or write them as events."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(getattr(error, "message", None), str) and _is_usage_error(error):
-            error.message = one_line(error.message + _file_hint(error, words))  # type: ignore[attr-defined]
-            if screen.writes_json_events():
-                fail(f"error: {error.format_message()}", 2)  # type: ignore[attr-defined]
-                raise typer.Exit(2) from None
-        raise
-
-
-def _file_hint(error: Exception, words: Sequence[str]) -> str:
-    """Return how to give a file whose name was taken for options; "" where there is none."""
-    if not hasattr(error, "option_name"):
-        return ""
-    files = (word for word in words if word.startswith("-") and os.path.lexists(word))
-    return next((f"; the file is given as {shlex.quote(f'./{name}')}" for name in files), "")
-
-
 def _asks_for_events(words: Sequence[str]) -> bool:
     """Return whether `--progress json` is among the words of a command line."""
     return "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
-
-
-def _is_usage_error(error: Exception) -> bool:
-    """Return whether click raised this exception; click prints its own exceptions."""
-    return type(error).__module__.partition(".")[0] in ("click", "typer")
 
 
 def _version(asked: bool) -> None:

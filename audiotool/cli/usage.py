@@ -1,0 +1,72 @@
+"""Errors of the command line, which click raises: in one line, and in the words of all other errors."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from audiotool.discovery import nearest
+from audiotool.text import one_line
+
+NO_NUMBER = re.compile(r"'(.*)' is not a valid (float|integer)(?: range)?\.", re.DOTALL)
+"""What click says of a value that is no number."""
+
+WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(?:dB|Hz|s)", re.IGNORECASE)
+"""A number with the unit in which options are."""
+
+
+def is_of_click(error: Exception) -> bool:
+    """Whether click raised this exception, or the copy of click in typer."""
+    return type(error).__module__.partition(".")[0] in ("click", "typer")
+
+
+def is_usage_error(error: Exception) -> bool:
+    """Whether click found the command line wrong. Its other exceptions end the command, or print its help."""
+    is_help = type(error).__name__ == "NoArgsIsHelpError"
+    return is_of_click(error) and not is_help and isinstance(getattr(error, "message", None), str)
+
+
+def describe(error: Any, words: Sequence[str]) -> str:
+    """Return what is wrong with a command line, and which command lists what is right.
+
+    Args:
+        error: a usage error.
+        words: the command line.
+    """
+    context = getattr(error, "ctx", None)
+    text = _reason(error, context) + _file_hint(error, words)
+    help_at = "" if context is None else f" (see {context.command_path} --help)"
+    return one_line(f"error: {text}{help_at}")
+
+
+def _reason(error: Any, context: Any) -> str:
+    # click gives possibilities to this error alone.
+    if hasattr(error, "possibilities") and hasattr(error, "option_name"):
+        return f"there is no option '{error.option_name}'{_nearest(error.option_name, context)}"
+    error.message = NO_NUMBER.sub(_no_number, error.message)
+    text: str = error.format_message()
+    return f"{text[:1].lower()}{text[1:]}".rstrip(".")
+
+
+def _nearest(wrong: str, context: Any) -> str:
+    parameters = [] if context is None else context.command.get_params(context)
+    names = [name for p in parameters for name in (*p.opts, *p.secondary_opts) if name.startswith("--")]
+    return nearest(wrong, names).rstrip(".")
+
+
+def _no_number(found: re.Match[str]) -> str:
+    value, kind = found.groups()
+    number = WITH_UNIT.fullmatch(value)
+    hint = "" if number is None else f": write {number[1]}"
+    return f"'{value}' is not a {'number' if kind == 'float' else 'whole number'}{hint}"
+
+
+def _file_hint(error: Any, words: Sequence[str]) -> str:
+    """Return how to give a file whose name was taken for options; "" where there is none."""
+    if not hasattr(error, "option_name"):
+        return ""
+    files = (word for word in words if word.startswith("-") and os.path.lexists(word))
+    return next((f"; the file is given as {shlex.quote(f'./{name}')}" for name in files), "")
