@@ -330,6 +330,10 @@ def _output(found: Found, layout: Layout, place: str | None, several: bool, stem
     is_folder = place.endswith(("/", os.sep)) or os.path.isdir(path)
     is_folder = is_folder or (bool(label) and not is_output_name(path))
     if not several and not is_folder:
+        if not path.suffix and layout.format is None and not os.path.lexists(path):
+            ending = renamed.suffix if is_output_name(Path(renamed)) else ".wav"
+            as_folder, as_file = f"{place}/", f"{place}{ending}"
+            raise PlanError(f"{place}: for a folder write {as_folder}, else give an ending such as {as_file}")
         return path.with_name(f"{path.stem}{label}{path.suffix}")
     if not is_folder and (os.path.isfile(path) or is_output_name(path)):
         raise PlanError(

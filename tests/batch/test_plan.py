@@ -15,7 +15,7 @@ from audiotool.batch.job import Existing
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, Plan, make_plan
 from audiotool.errors import PlanError
-from audiotool.files.kinds import Outputs
+from audiotool.files.kinds import MelOutputs, Outputs
 
 
 def outputs(plan: Plan, below: Path) -> list[str]:
@@ -308,6 +308,17 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         {"output": "-", "outputs": Outputs(stems=("a", "b"))},
         "takes one of 2 outputs",
     ),
+    "a new folder without its slash": (
+        ["in/a.wav"],
+        {"output": "new"},
+        r"^new: for a folder write new/, else give an ending such as new\.wav$",
+    ),
+    "a new folder for the residual": (
+        ["in/sub/b.flac"],
+        {"output": "x.wav", "residual": "new"},
+        r"^new: for a folder write new/, else give an ending such as new\.flac$",
+    ),
+    "a new folder for mels": (["in/a.wav"], {"output": "new", "outputs": MelOutputs()}, r"such as new\.npy$"),
     "file as a folder": (["in/a.wav"], {"output": "ref.wav/x.wav"}, "is not a folder"),
 }
 
