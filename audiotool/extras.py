@@ -44,9 +44,10 @@ PORTAUDIO = "apt-get install libportaudio2, brew install portaudio"
 """Commands that install the library under sounddevice, whose wheels for Linux have none."""
 
 MAPSS = (
-    "python3 -m venv DIR && DIR/bin/pip install mapss-measures, then AUDIOTOOL_MAPSS_PYTHON=DIR/bin/python"
+    "python3 -m venv ~/mapss && ~/mapss/bin/pip install mapss-measures"
+    " && export AUDIOTOOL_MAPSS_PYTHON=~/mapss/bin/python"
 )
-"""How mapss-measures is installed beside newer versions of numpy and others than it takes."""
+"""Line for a shell that installs mapss-measures beside newer versions of numpy and others than it takes."""
 
 
 def modules_of(extra: str) -> list[str]:

@@ -81,6 +81,7 @@ def test_packages_missing_old_and_broken(monkeypatch: pytest.MonkeyPatch) -> Non
     assert found["extra pesq"].detail.startswith("not installed: for PESQ")
     assert '"audiotool-speech[pesq]"' in found["extra pesq"].detail
     assert "an environment of its own `python3 -m venv" in found["extra mapss"].detail
+    assert found["extra mapss"].detail.endswith(" && export AUDIOTOOL_MAPSS_PYTHON=~/mapss/bin/python`")
     assert "audiotool-speech" not in found["extra mapss"].detail
     assert found["soxr"].detail == "0.4.9, but >=0.5 is needed"
     assert found["rich"].status == "ok"
