@@ -39,14 +39,20 @@ T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 
-def nearest(word: str, allowed: list[str]) -> str:
-    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`.
+def closest(word: str, allowed: list[str]) -> str | None:
+    """Return the allowed word that is most like a misspelt one, None if none is.
 
     Upper and lower case do not count. A word in which more than a third is wrong has no closest one.
     """
     folded = {name.lower(): name for name in reversed(allowed)}
     close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.65)
-    return f"; did you mean '{folded[close[0]]}'?" if close else "."
+    return folded[close[0]] if close else None
+
+
+def nearest(word: str, allowed: list[str]) -> str:
+    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
+    found = closest(word, allowed)
+    return "." if found is None else f"; did you mean '{found}'?"
 
 
 def constructor_options(found: type) -> list[str]:

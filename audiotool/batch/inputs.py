@@ -12,6 +12,7 @@ from typing import NamedTuple
 from audiotool.audio import PIPE, remote
 from audiotool.audio.formats import BARE_ENDINGS, MEDIA_ENDINGS, has_pyav, is_bare_name, needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, OF_SYSTEM, special_kind, walk, warn_of_media
+from audiotool.batch.missing import meant_by
 from audiotool.errors import PlanError
 from audiotool.files.kinds import Inputs
 from audiotool.paths import MISSING, Folders, absence, are_one, is_below, is_url, like_named, resolved
@@ -60,7 +61,8 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
-        raise PlanError(f"no such input: {listed(missing)}{_hint(missing, places)}")
+        hint = _hint(missing, places) or meant_by(missing, inputs, kind.endings)
+        raise PlanError(f"no such input: {listed(missing)}{hint}")
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:
         raise PlanError(f"no {kind.noun} in {listed(inputs)}{_hint(inputs, places)}")

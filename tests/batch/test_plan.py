@@ -254,6 +254,16 @@ def test_a_pipe_in_the_file_system_is_one_input_and_no_output(folder: Path, tmp_
 
 REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
     "missing inputs": (["no1.wav", "no2.wav"], {"output": "out"}, "no such input: no1.wav, no2.wav"),
+    "a misspelt input": (["in/sub/bb.flac"], {}, "did you mean in/sub/b.flac[?]$"),
+    "a misspelt folder": (["in/subs"], {}, "no such input: in/subs; did you mean in/sub[?]$"),
+    "a misspelt name of another ending": (["other/aa-take.flac"], {}, "did you mean 'other/a take.wav'[?]$"),
+    "a name of spaces without quotes": (
+        ["in/a.wav", "other/a", "take.wav"],
+        {},
+        "no such input: other/a, take.wav; a name with spaces is put in quotes: 'other/a take.wav'$",
+    ),
+    "an output without -o": (["in/a.wav", "b.flac"], {}, "b.flac; an output is named with -o: -o b.flac$"),
+    "nothing that is near": (["in/notes.wav"], {}, "no such input: in/notes.wav$"),
     "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),
     "folder without audio": (["bare"], {"output": "out"}, "no audio files in bare"),
     "output is input": (
@@ -330,7 +340,14 @@ def test_mistakes_are_reported_before_work_begins(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bare").mkdir()
     (tmp_path / "link.wav").symlink_to(folder / "a.wav")
-    for name in ("ref.wav", "other/a.wav", "other/a.flac", "deep/x/a.wav", "deep/y/a.wav"):
+    for name in (
+        "ref.wav",
+        "other/a take.wav",
+        "other/a.wav",
+        "other/a.flac",
+        "deep/x/a.wav",
+        "deep/y/a.wav",
+    ):
         write_speech(tmp_path / name, 0.1)
     inputs, layout, message = REFUSED[case]
     with pytest.raises(PlanError, match=message) as caught:
