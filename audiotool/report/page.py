@@ -44,6 +44,9 @@ EMBEDDED_PICTURES = 3_000_000
 CURVE_POINTS = 1000
 """Greatest number of points of a score over time."""
 
+LABEL_HEIGHT = 0.7 / 7.5 * (WAVE_ROWS + BANDS) / BANDS
+"""Height of a label as a share of the lowest spectrogram's, by page.css: 0.7 rem beside 7.5 rem."""
+
 _PICTURE_NAME = re.compile(r"[0-9a-f]{24}\.png")
 _KEYS = (
     ("Space", "play or pause"),
@@ -204,13 +207,12 @@ def _data(row: Row, addresses: _Addresses) -> dict[str, Any]:
         data["curves"] = [_curve(name, curve) for name, curve in row.curves.items()]
     if media is None:
         return data
-    ticks = [hz for hz in TICKS_HZ if hz < 0.9 * media.top_hz]
     return data | {
         "clips": [_clip(clip, addresses) for clip in media.clips],
         "gain": list(media.gain_db),
         "range": round(RANGE_DB),
         "wave": WAVE_ROWS / (WAVE_ROWS + BANDS),
-        "ticks": [[_hertz(hz), round(mel(hz) / mel(media.top_hz), 4)] for hz in ticks],
+        "ticks": _ticks(media.top_hz),
     }
 
 
@@ -237,6 +239,17 @@ def _curve(name: str, curve: Curve) -> dict[str, Any]:
         known = [value for value in curve.values[first : first + together] if value is not None]
         points.append(round(math.fsum(known) / len(known), 4) if known else None)
     return {"label": one_line(name), "step": curve.step_s * together, "values": points}
+
+
+def _ticks(top_hz: float) -> list[tuple[str, float]]:
+    """Return the label and the place of each frequency beside a spectrogram, a share of its height. Where two
+    would overlap the higher one stays."""
+    kept: list[tuple[str, float]] = []
+    for hz in reversed(TICKS_HZ):
+        place = round(mel(hz) / mel(top_hz), 4)
+        if hz < 0.9 * top_hz and (not kept or kept[-1][1] - place >= LABEL_HEIGHT):
+            kept.append((_hertz(hz), place))
+    return kept[::-1]
 
 
 def _hertz(hz: float) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -289,3 +290,18 @@ def test_facts_of_any_kind_make_a_page(tmp_path: Path, value: object) -> None:
     names = ("seconds", "sample_rate", "channels", "peak", "limited", "real_time_factor", "status", "input")
     write_page(tmp_path / "page.html", Report([Row("a", facts=dict.fromkeys(names, value))]), "none")
     assert read_page(tmp_path / "page.html").blocks["m0"] == {"notes": []}
+
+
+@pytest.mark.parametrize(
+    ("top_hz", "labels"),
+    [
+        (8000, ["500 Hz", "1 kHz", "2 kHz", "4 kHz"]),
+        (24000, ["1 kHz", "2 kHz", "4 kHz", "8 kHz", "16 kHz"]),
+        (48000, ["500 Hz", "2 kHz", "4 kHz", "8 kHz", "16 kHz", "32 kHz"]),
+    ],
+)
+def test_labels_of_frequencies_do_not_overlap(top_hz: int, labels: list[str]) -> None:
+    found = page._ticks(top_hz)
+    assert [label for label, _ in found] == labels
+    # Lowest spectrogram of page.css: 7.5 rem, of which 96 of 129 rows are the spectrogram.
+    assert all(after - before >= 0.7 / (7.5 * 96 / 129) for (_, before), (_, after) in pairwise(found))
