@@ -9,7 +9,7 @@ import functools
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -57,17 +57,24 @@ _READING = threading.Lock()
 
 
 @contextmanager
-def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
+def plain_weights(check: Callable[[Tensor], None], examine: Callable[[IO[bytes]], None]) -> Iterator[None]:
     """Context in which `torch.load` with `weights_only` makes tensors and plain values, and nothing else.
 
     This holds for all threads of the process: PyTorch has one table of what may be called.
 
     Args:
         check: called with each tensor when it is made; raises where the tensor is not to be read.
+        examine: called with the file before each pickle in it is read, at the pickle's beginning, where it
+            leaves the file; raises where the pickle is not to be read.
     """
 
     # Importers alone read files, and no other part of audiotool is to fail where this module has moved.
-    from torch._weights_only_unpickler import _get_allowed_globals
+    import torch._weights_only_unpickler as reader
+
+    class Examined(reader.Unpickler):
+        def __init__(self, file: IO[bytes], **options: Any) -> None:
+            examine(file)
+            super().__init__(file, **options)
 
     def checking(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
         @functools.wraps(make)
@@ -78,10 +85,11 @@ def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
 
         return made
 
-    allowed = _get_allowed_globals()
+    allowed = reader._get_allowed_globals()
     with _READING:
-        whole = dict(allowed)
+        whole, unpickler = dict(allowed), reader.Unpickler
         try:
+            reader.Unpickler = Examined  # type: ignore[misc]
             for name, value in whole.items():
                 if name in TENSOR_CALLS:
                     allowed[name] = checking(value)
@@ -89,6 +97,7 @@ def plain_weights(check: Callable[[Tensor], None]) -> Iterator[None]:
                     del allowed[name]
             yield
         finally:
+            reader.Unpickler = unpickler  # type: ignore[misc]
             allowed.update(whole)
 
 

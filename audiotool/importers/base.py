@@ -31,6 +31,7 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, read_metadata, refuse_state, sha256
+from audiotool.configuration import quote
 from audiotool.discovery import Catalogue, nearest
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
@@ -66,11 +67,11 @@ class Options:
             CheckpointError: an option is unknown, or its value makes an unsupported network.
         """
         if not isinstance(values, Mapping):
-            raise CheckpointError(f"{source}: {self.section} are names with values, not {values!r}")
+            raise CheckpointError(f"{source}: {self.section} are names with values, not {quote(values)}")
         for key, allowed in self.fixed.items():
             if key in values and not any(values[key] == value for value in allowed):
                 raise CheckpointError(
-                    f"{source}: the official option {key}={values[key]!r} is not supported, only"
+                    f"{source}: the official option {key}={quote(values[key])} is not supported, only"
                     f" {' or '.join(map(repr, allowed))}"
                 )
         known = {*self.taken, *self.fixed, *self.unused}

@@ -257,7 +257,7 @@ def _number(text: str, key: str, source: str) -> float:
     try:
         return float(text)
     except ValueError as error:
-        raise CheckpointError(f"{source}: {key} is {text!r}, not a number") from error
+        raise CheckpointError(f"{source}: {key} is {quote(text)}, not a number") from error
 
 
 def _convolutions(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, sha256
+from audiotool.configuration import quote
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
@@ -75,7 +76,7 @@ def mel_definition(
     """
     base, win_length = values.get("log_base", 10.0), values.get("win_length")
     if base not in LOGARITHMS:
-        raise CheckpointError(f"{source}: log_base {base!r} is not supported, only 10.0 or null")
+        raise CheckpointError(f"{source}: log_base {quote(base)} is not supported, only 10.0 or null")
     fields = {**entries(values, names, source), "win_length": win_length}
     fields["fmin"] = 0.0 if fields["fmin"] is None else fields["fmin"]
     fields |= {"log": LOGARITHMS[base], "floor": 1e-10}

@@ -10,11 +10,15 @@ import collections
 import math
 import os
 import pickle
+import pickletools
 from collections.abc import Callable, Mapping
 from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from audiotool.configuration import quote
+from audiotool.documents import MAX_DEPTH
 
 PLAIN: dict[tuple[str, str], Any] = {
     ("__builtin__", "set"): set,
@@ -22,6 +26,89 @@ PLAIN: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): collections.OrderedDict,
 }
 """Classes that every pickle may refer to."""
+
+MAX_PARTS = 10_000
+"""Greatest number of values in a tuple or the arguments of a call, those inside them included."""
+
+MAX_VALUES = 1_000_000
+"""Greatest number of values that a loaded one holds."""
+
+MUTATING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
+"""Instructions that change the lowest of the values that they take, and leave it on the stack."""
+
+
+class Oversized(ValueError):
+    """Raised for a pickle of a few bytes that stand for too many values."""
+
+
+def check_tuples(file: IO[bytes]) -> None:
+    """Check how many values the tuples of a pickle stand for, before it is loaded; the file's position stays.
+
+    A tuple may hold another one several times, and so on: a few bytes stand for any number of values, and
+    Python visits all of them to hash a key, in one call that nothing interrupts.
+
+    Raises:
+        Oversized: a tuple holds more than `MAX_PARTS` values.
+        Exception: it is no pickle; the kinds are those of `pickletools`.
+    """
+    start = file.tell()
+    stacks: list[list[int]] = [[]]
+    memo: dict[int, int] = {}
+    argument: Any
+    for instruction, argument, _ in pickletools.genops(CountedReader(file)):  # type: ignore[arg-type]
+        name, stack = instruction.name, stacks[-1]
+        if name == "MARK":
+            stacks.append([])
+        elif name.endswith("PUT") or name == "MEMOIZE":
+            memo[len(memo) if argument is None else argument] = stack[-1]
+        elif name.endswith("GET"):
+            stack.append(memo[argument])
+        elif name == "DUP":
+            stack.append(stack[-1])
+        elif name == "POP" and not stack:
+            stacks.pop()
+        else:
+            taken = instruction.stack_before
+            marked = pickletools.markobject in taken
+            inside = stacks.pop() if marked else []
+            below = taken.index(pickletools.markobject) if marked else len(taken)
+            stack = stacks[-1]
+            held = stack[len(stack) - below :] + inside
+            del stack[len(stack) - below :]
+            if instruction.stack_after:
+                stack.append(held[0] if name in MUTATING else 1 + sum(held))
+                if stack[-1] > MAX_PARTS:
+                    raise Oversized(f"a tuple in it stands for more than {MAX_PARTS} values")
+    file.seek(start)
+
+
+def check_extent(value: Any) -> None:
+    """Check how many values a loaded value holds, each as often as it is used, and how deeply.
+
+    Lists and dictionaries can hold another one several times, as tuples can, and themselves.
+
+    Raises:
+        Oversized: it holds more than `MAX_VALUES` values, or more than `MAX_DEPTH` levels.
+    """
+    _measure(value, {})
+
+
+def _measure(value: Any, done: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """Return the number of values and of levels."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1, 1
+    if id(value) not in done:
+        # What is not measured yet is inside of itself.
+        done[id(value)] = MAX_VALUES, MAX_DEPTH
+        inner = [_measure(held, done) for held in (value.values() if isinstance(value, dict) else value)]
+        number = 1 + sum(count for count, _ in inner)
+        depth = 1 + max((levels for _, levels in inner), default=0)
+        if number > MAX_VALUES or depth > MAX_DEPTH:
+            raise Oversized(
+                f"it holds more than {MAX_VALUES} values, or more than {MAX_DEPTH} levels of them"
+            )
+        done[id(value)] = number, depth
+    return done[id(value)]
 
 
 class CountedReader:
@@ -54,7 +141,17 @@ class InertUnpickler(pickle._Unpickler):
         self, file: IO[bytes], known: Mapping[tuple[str, str], Any] | None = None, encoding: str = "ASCII"
     ) -> None:
         super().__init__(CountedReader(file), encoding=encoding)
+        self._file = file
         self._known = {**PLAIN, **(known or {})}
+
+    def load(self) -> Any:
+        """Return the value of the pickle.
+
+        Raises:
+            Exception: it is refused, or no pickle.
+        """
+        check_tuples(self._file)
+        return super().load()
 
     def load_bytearray8(self) -> None:
         """Refuse an array of bytes: `pickle` makes it before it looks whether the file has as many."""
@@ -99,6 +196,8 @@ class PickledArray:
         """
         _, shape, kind, by_columns, content = self.state
         dtype = kind.dtype()
+        if not all(type(size) is int for size in shape):
+            raise ValueError(f"an array has the shape {quote(shape)}")
         raw = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(raw, bytes) or len(raw) != dtype.itemsize * math.prod(shape):
             raise ValueError(f"an array of shape {shape} and {dtype} holds another number of bytes")
@@ -123,7 +222,7 @@ class PickledType:
         """
         order = {"<": "<", ">": ">", "|": "|", "=": "="}.get(self.state[1])
         if self.code not in ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "b1") or order is None:
-            raise ValueError(f"an array is of type {self.code!r}, which is not of numbers")
+            raise ValueError(f"an array is of type {quote(self.code)}, which is not of numbers")
         return np.dtype(self.code).newbyteorder(order)
 
 

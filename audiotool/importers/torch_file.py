@@ -16,6 +16,7 @@ from torch import Tensor
 from audiotool.audio.magic import ARRAY_BYTES, array_ending
 from audiotool.compat import plain_weights
 from audiotool.errors import CheckpointError
+from audiotool.importers.pickles import Oversized, check_extent, check_tuples
 
 RUNS_CODE = (
     "could run code or fill the memory when it is opened, so it is refused. If you trust it, open it once"
@@ -53,14 +54,19 @@ def read_torch(path: Path | str, stand_ins: Sequence[str] = ()) -> Any:
     try:
         with (
             torch.serialization.safe_globals(allowed),  # type: ignore[arg-type]
-            plain_weights(lambda tensor: check_size(tensor.numel() * tensor.element_size(), path)),
+            plain_weights(
+                lambda tensor: check_size(tensor.numel() * tensor.element_size(), path), check_tuples
+            ),
             warnings.catch_warnings(),
         ):
             # torch warns of pickle protocols that it does not write by default.
             warnings.simplefilter("ignore")
             official = torch.load(path, map_location="cpu", weights_only=True)
+        check_extent(official)
     except CheckpointError:
         raise
+    except Oversized as error:
+        raise CheckpointError(f"{path} is no file of weights: {error}") from error
     except Exception as error:  # bytes that are no pickle can fail in the unpickler in any way
         found = re.search(r"GLOBAL (\S+)|unrecognized function (\S+)|allowlisted|TorchScript", str(error))
         refused = isinstance(error, pickle.UnpicklingError | RuntimeError) and found is not None

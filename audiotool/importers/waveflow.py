@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
 from audiotool.importers.mel import official_mel
@@ -148,7 +149,7 @@ def _l0sg_values(path: Path, options: Options, tensors: Mapping[str, Tensor]) ->
     coupling = values.get("coupling_type", "waveflow")
     if coupling not in ("waveflow", "waveflow_bipartize"):
         raise CheckpointError(
-            f"{path}: coupling_type {coupling!r} is neither waveflow nor waveflow_bipartize"
+            f"{path}: coupling_type {quote(coupling)} is neither waveflow nor waveflow_bipartize"
         )
     return {
         "rows": rows,

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.configuration import quote
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
@@ -197,5 +198,5 @@ class WaveGlowImporter(Importer):
             for key, value in found.items():
                 if configured.get(key, value) != value:
                     raise CheckpointError(
-                        f"{config}: {key} is {configured[key]}, but the tensors have {value}"
+                        f"{config}: {key} is {quote(configured[key])}, but the tensors have {value}"
                     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import io
 import pickle
+import random
 import re
 import struct
 import tarfile
@@ -22,7 +23,7 @@ import pytest
 import torch
 
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import IMPORTERS
+from audiotool.importers.base import IMPORTERS, Options
 from audiotool.importers.hdf5 import read_array
 from audiotool.importers.legacy_modules import MAGIC, PROTOCOL, read_legacy_module
 from audiotool.importers.torch_file import read_torch
@@ -236,6 +237,77 @@ def test_no_pickle_makes_memory_of_a_size(here: Path, kind: str) -> None:
             read_torch(path)
 
 
+NESTED = b"K\x01" + b"2\x86" * 24
+"""A tuple that holds another one twice, and so on, 24 levels deep."""
+
+HASHED = {
+    "a key": b"\x80\x02}" + NESTED + b"K\x01s.",
+    "keys": b"\x80\x02}(" + NESTED + b"K\x01u.",
+    "a set": b"\x80\x02c__builtin__\nset\n](" + NESTED + b"e\x85R.",
+    "a dictionary of pairs": b"\x80\x02ccollections\nOrderedDict\n](" + NESTED + b"K\x01\x86e\x85R.",
+    "by the memo": b"\x80\x02}K\x01" + b"q\x00h\x00\x86" * 24 + b"K\x01s.",
+    "wide tuples": b"\x80\x02}K\x01" + (b"q\x00(" + b"h\x00" * 200 + b"t") * 2 + b"K\x01s.",
+}
+"""Pickles of a few bytes whose keys Python hashes in a time that doubles with each level."""
+
+
+@pytest.mark.parametrize("kind", HASHED)
+def test_no_key_takes_longer_than_its_file(here: Path, kind: str) -> None:
+    path = here / "slow.pt"
+    for form in ("plain", "zip", "legacy"):
+        path.write_bytes(FORMS[form](HASHED[kind]))
+        with pytest.raises(CheckpointError, match=r"more than 10000 values"):
+            read_torch(path)
+    path.write_bytes(FORMS["legacy"](HASHED[kind]))
+    with pytest.raises(CheckpointError, match=r"more than 10000 values"):
+        read_legacy_module(path, STAND_INS)
+    path.write_bytes(HASHED[kind])
+    with pytest.raises(CheckpointError, match=r"more than 10000 values"):
+        read_paddle(path)
+
+
+def shared_lists(levels: int) -> list[Any]:
+    """A list that holds another one twice, and so on."""
+    values: list[Any] = [1]
+    for _ in range(levels):
+        values = [values, values]
+    return values
+
+
+def test_lists_that_share_their_lists_are_counted(tmp_path: Path) -> None:
+    circle: list[Any] = [1]
+    circle.append(circle)
+    for values in (shared_lists(24), circle, {"a": {"b": shared_lists(24)}}):
+        torch.save({"kwargs": values}, tmp_path / "a.pt")
+        with pytest.raises(CheckpointError, match="more than 1000000 values, or more than 50 levels"):
+            read_torch(tmp_path / "a.pt")
+    torch.save(shared_lists(12), tmp_path / "a.pt")
+    assert read_torch(tmp_path / "a.pt") == shared_lists(12)
+
+
+def test_messages_quote_no_more_than_a_line(tmp_path: Path) -> None:
+    options = Options("network", taken=(), fixed={"depth": (5,)})
+    for values in (shared_lists(12), {"depth": shared_lists(12)}):
+        with pytest.raises(CheckpointError, match=r"a\.json: ") as refusal:
+            options.check(values, "a.json")
+        assert len(str(refusal.value)) < 300
+
+
+def test_the_shape_of_an_array_is_of_numbers(tmp_path: Path) -> None:
+    """A number times a list is a list of that many copies."""
+
+    class Array:
+        def __reduce__(self) -> Any:
+            reduced = list(np.zeros(1, np.float32).__reduce__())
+            version, _, kind, order, content = reduced[2]
+            return reduced[0], reduced[1], (version, (1000, [1]), kind, order, content)
+
+    path = tmp_path / "a.pdparams"
+    path.write_bytes(pickle.dumps({"a": Array()}, 2))
+    with pytest.raises(CheckpointError, match=r"an array has the shape \(1000, \[1\]\)"):
+        read_paddle(path)
+
+
 class Spread:
     """Pickled as a call that takes a tensor apart, whose values all are one."""
 
@@ -275,6 +347,7 @@ def test_what_training_writes_is_read(tmp_path: Path, as_zip_file: bool) -> None
         **{str(kind): torch.randn(9).to(kind) for kind in (torch.half, torch.bfloat16, torch.complex64)},
         "optimiser": optimiser.state_dict(),
         "random": torch.get_rng_state(),
+        "random of Python": random.getstate(),
         "parameter": layer.weight,
         "plain": [torch.float32, torch.device("cpu"), torch.Size([3]), {1}, 1j, collections.Counter("aab")],
     }
