@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,14 @@ def test_yaml(tmp_path: Path, kind: str) -> None:
 )
 def test_plain_values(text: str, values: Any) -> None:
     assert read_yaml(text) == values
+
+
+@pytest.mark.parametrize("text", ["1" * 50_000 + "x", "-." + "1" * 50_000 + "x", "1_" * 25_000 + ".x"])
+def test_text_of_many_digits_takes_no_time(text: str) -> None:
+    """Milliseconds of the processor, in place of half a minute."""
+    before = time.process_time()
+    assert read_yaml(text) == text
+    assert time.process_time() - before < 2
 
 
 def test_values_are_counted_while_they_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
