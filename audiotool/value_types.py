@@ -1,4 +1,4 @@
-"""Check plain values against the types of a dataclass's fields or a function's arguments, strictly.
+"""Check plain values against the types of a class's fields or a function's arguments, strictly.
 
 Neither "16" nor true is a number.
 
@@ -29,6 +29,7 @@ class _Quoting(reprlib.Repr):
 
 _quoting = _Quoting()
 _quoting.maxstring = _quoting.maxother = 60
+_quoting.maxlevel = 2
 
 _NAMES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
@@ -84,16 +85,29 @@ class Items(NamedTuple):
         return None if len(value) >= self.least else f"should have at least {self.least} item"
 
 
-def problems(dataclass_type: Any, values: Mapping[str, Any]) -> list[str]:
-    """Return a message for each field whose value is missing or invalid: key, value, and what is valid."""
+def problems(typed: Any, values: Mapping[str, Any]) -> list[str]:
+    """Return a message for each field whose value is missing or invalid: key, value, and what is valid.
+
+    Args:
+        typed: a dataclass or a class of named tuples.
+    """
     found = []
-    for field in dataclasses.fields(dataclass_type):
-        if field.name not in values:
-            if field.default is field.default_factory is dataclasses.MISSING:
-                found.append(f"{field.name}: is missing")
-            continue
-        found += _named(field.name, values[field.name], _hints(dataclass_type)[field.name])
+    for name, is_needed in _needs(typed).items():
+        if name in values:
+            found += _named(name, values[name], _hints(typed)[name])
+        elif is_needed:
+            found.append(f"{name}: is missing")
     return found
+
+
+def _needs(typed: Any) -> dict[str, bool]:
+    """Return whether each field of a class must be given."""
+    if not dataclasses.is_dataclass(typed):
+        return {name: name not in typed._field_defaults for name in typed._fields}
+    return {
+        field.name: field.default is field.default_factory is dataclasses.MISSING
+        for field in dataclasses.fields(typed)
+    }
 
 
 def argument_problems(function: Any, values: Mapping[str, Any]) -> list[str]:

@@ -18,15 +18,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
+from audiotool.configuration import Extent, Hertz, Length, Rate, Real, Stems, Width, check_types
 from audiotool.documents import read_json, read_text
 from audiotool.errors import CheckpointError
-from audiotool.value_types import quote
+from audiotool.value_types import Pattern, Range, quote
 
 FORMAT = 1
 
@@ -40,8 +41,11 @@ OLDEST_RUNTIME = (1, 14)
 MOST_VALUES = 1 << 24
 """Greatest number of values of all states of a stream."""
 
-MOST = 1 << 31
-"""Greatest rate, length or number of channels."""
+Batch = Annotated[str, Pattern("batch")]
+Type = Annotated[str, Pattern("float32|float64|int64")]
+Count = Annotated[int, Range(ge=0, lt=1 << 63)]
+WarmUp = Annotated[float, Range(ge=0, le=60)]
+"""Kind: length of a warm-up in seconds."""
 
 FORMER_KEYS = {"rehearses_seconds": "warm_up_seconds", "rehearsed": "warmed_up"}
 """Keys of cards written before version 0.2 -> current keys."""
@@ -59,10 +63,20 @@ class StateCard(NamedTuple):
     """
 
     name: str
-    shape: tuple[int | str, ...]
-    type: str
+    shape: tuple[Extent | Batch, ...]
+    type: Type
     meaning: str
     start: Any = 0.0
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> StateCard:
+        """Return the state of a card's values.
+
+        Raises:
+            CheckpointError: a value is missing, of another type or out of range.
+            TypeError: a name is unknown.
+        """
+        return cls(**_checked(cls, values))
 
     def from_checkpoint(self, checkpoint: Path) -> StateCard:
         """Return the state with its start as an array if that is a tensor of the checkpoint, else itself.
@@ -111,10 +125,10 @@ class Card(NamedTuple):
 
     name: str
     task: str
-    sample_rate: int
-    hop_length: int
-    latency: int
-    delay: int
+    sample_rate: Rate
+    hop_length: Length
+    latency: Extent
+    delay: Extent
     states: tuple[StateCard, ...]
     graph: str = ""
     graph_sha256: str = ""
@@ -122,21 +136,21 @@ class Card(NamedTuple):
     reference: str = ""
     licence: str = "unknown"
     version: str = ""
-    opset: int = OPSET
-    upsampling: int = 1
-    channels: int | None = 1
-    input_channels: int = 1
-    stems: tuple[str, ...] = ("speech",)
-    shorter: int = 0
-    drain_value: float = 0.0
+    opset: Count = OPSET
+    upsampling: Length = 1
+    channels: Width | None = 1
+    input_channels: Width = 1
+    stems: Stems = ("speech",)
+    shorter: Extent = 0
+    drain_value: Real = 0.0
     uses_level: bool = False
-    extends_from_hz: float | None = None
-    warm_up_seconds: float = 0.0
+    extends_from_hz: Hertz | None = None
+    warm_up_seconds: WarmUp = 0.0
     warmed_up: tuple[str, ...] = ()
     mel: dict[str, Any] | None = None
     uses_f0: bool = False
-    parameters: int = 0
-    macs_per_second: int | None = None
+    parameters: Count = 0
+    macs_per_second: Count | None = None
     format: int = FORMAT
 
     def to_json(self) -> str:
@@ -161,7 +175,7 @@ class Card(NamedTuple):
             values = read_json(read_text(path))
             if values.get("format") == FORMAT:
                 return cls._from(values, path.with_suffix(".safetensors"))
-        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (CheckpointError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
             raise CheckpointError(
                 f"{path} is not the card of a graph, or damaged ({error}): export the graph again"
             ) from error
@@ -174,21 +188,25 @@ class Card(NamedTuple):
     def _from(cls, values: dict[str, Any], checkpoint: Path) -> Card:
         values = {FORMER_KEYS.get(key, key): value for key, value in values.items()}
         fields = {key: value for key, value in values.items() if key in cls._fields}
-        states = []
-        for state in values["states"]:
-            card = StateCard(**{**state, "shape": tuple(state["shape"])})
-            if card.type not in ("float32", "float64", "int64"):
-                raise ValueError(f"state {card.name} is of type {card.type}")
-            states.append(card.from_checkpoint(checkpoint))
-        count = sum(card.view().size for card in states)
+        states = tuple(StateCard.of(state).from_checkpoint(checkpoint) for state in values["states"])
+        count = sum(state.view().size for state in states)
         if count > MOST_VALUES:
             raise ValueError(f"its states have {count} values, at most {MOST_VALUES} are possible")
-        fields |= {"states": tuple(states)}
-        for key in ("stems", "warmed_up"):
-            fields[key] = tuple(fields.get(key, ()))
-        above_zero = ("sample_rate", "hop_length", "upsampling", "input_channels")
-        for key in (*above_zero, "delay", "latency", "shorter"):
-            value, least = fields.get(key, 1), int(key in above_zero)
-            if not (isinstance(value, int) and least <= value <= MOST):
-                raise ValueError(f"{key} is {quote(value)}")
-        return cls(**fields)
+        card = cls(**_checked(cls, {**fields, "states": states}))
+        if unknown := set(card.warmed_up) - {state.name for state in states}:
+            raise ValueError(f"warmed_up: there is no state {quote(next(iter(unknown)))}")
+        return card
+
+
+def _checked(kind: type[Card | StateCard], values: dict[str, Any]) -> dict[str, Any]:
+    """Return plain values of a description, with tuples in place of lists.
+
+    Raises:
+        CheckpointError: a value is missing, of another type or out of range.
+    """
+    fields = {
+        key: tuple(value) if isinstance(value, list) and key != "start" else value
+        for key, value in values.items()
+    }
+    check_types(kind, fields, "")
+    return fields
