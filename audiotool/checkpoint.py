@@ -152,7 +152,7 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Model, M
     model_class = _class_of(metadata, path)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     # A model is built with random weights before it gets its own; the caller's random state is restored.
-    with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"), _naming(path):
+    with _BUILDING, torch.random.fork_rng(devices=[]), torch.device("cpu"), named(path):
         model = model_class.from_config(metadata.model["config"], shapes, str(path))
     if model.sample_rate != metadata.sample_rate:
         raise CheckpointError(
@@ -177,12 +177,12 @@ def stems_of(path: Path | str) -> tuple[str, ...]:
         return Card.read(graph.with_suffix(".json")).stems
     require("torch", f"the model of {Path(path).name}")
     metadata = read_metadata(path)
-    with _naming(path):
+    with named(path):
         return _class_of(metadata, path).outline(metadata.model["config"], source=str(path)).stems
 
 
 @contextlib.contextmanager
-def _naming(path: Path | str) -> Iterator[None]:
+def named(path: Path | str) -> Iterator[None]:
     """Name the checkpoint whose configuration is refused, where the error does not."""
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import pkgutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from audiotool.errors import InputError
 from audiotool.extras import is_there
 from audiotool.metrics.rows import Row, comparable, means
 from audiotool.report.json_document import read_json_report
+from audiotool.report.markdown_table import escaped
 from audiotool.tasks.base import TASKS, served_by
 from audiotool.text import one_line
 
@@ -224,9 +226,9 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
         "outputs": ", ".join(facts.stems),
         "licence of the weights": metadata.licence,
         "created": f"{metadata.created}, audiotool {metadata.version}",
-        "SHA-256": f"`{digest}`",
     }
-    parts = [f"# {name}", _table(("", ""), use.items()), metadata.notes]
+    facts_table = f"{_table(('', ''), use.items())}\n| SHA-256 | `{digest}` |"
+    parts = [f"# {escaped(name)}", facts_table, escaped(metadata.notes)]
     parts += ["## Use", _code([_use(name, metadata, facts)])]
     parts += ["## Measured", _metrics(metadata.metrics), _code(metadata.commands)]
     parts += [
@@ -246,13 +248,18 @@ def _use(name: str, metadata: Metadata, facts: Facts) -> str:
 
 
 def _train(metadata: Metadata) -> list[str]:
-    if metadata.recipe is None:
+    if metadata.recipe is None or "name" not in metadata.recipe:
         return []
     return [f"audiotool train {metadata.recipe['name']} --set data.root=DATA"]
 
 
 def _code(commands: Sequence[str]) -> str:
-    return "\n".join(("```sh", *commands, "```")) if commands else ""
+    """Write commands as a block of code, whose fence is longer than any row of backticks in it."""
+    if not commands:
+        return ""
+    lines = [one_line(command) for command in commands]
+    fence = "`" * max(3, *(1 + len(row) for row in re.findall("`*", "\n".join(lines))))
+    return "\n".join((f"{fence}sh", *lines, fence))
 
 
 def _latency(facts: Facts) -> str:
@@ -280,12 +287,13 @@ def _sources(sources: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _listing(values: Mapping[str, Any]) -> str:
-    return "\n".join(f"- {key.replace('_', ' ')}: {_number(value)}" for key, value in values.items())
+    lines = (f"{key.replace('_', ' ')}: {_number(value)}" for key, value in values.items())
+    return "\n".join(f"- {escaped(line)}" for line in lines)
 
 
 def _table(heading: Sequence[str], rows: Any) -> str:
-    lines = [list(heading), ["---"] * len(heading), *([str(cell) for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+    lines = [map(escaped, heading), ["---"] * len(heading), *(map(escaped, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def _number(value: Any) -> str:

@@ -23,7 +23,6 @@ _UNPRINTABLE = (
     r"\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
 )
 _SURROGATES = "[\ud800-\udfff]"
-_C1_CONTROLS = "[\x7f-\x9f]"
 # Spreadsheets take the full-width forms for the same signs.
 _FORMULA = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 # The time of these patterns grows with the text's length, not with its square: none tries a place twice.
@@ -78,7 +77,14 @@ def to_json(value: Any, **layout: Any) -> str:
     document = json.dumps(_without_credentials(value), ensure_ascii=False, **layout)
     # Inside of JSON the backslash of an escaped byte is itself escaped.
     document = re.sub(_SURROGATES, lambda found: "\\" + _escaped(found), document)
-    return re.sub(_C1_CONTROLS, lambda found: f"\\u{ord(found.group()):04x}", document)
+    if document.isprintable():
+        return document
+    # The layout of a document is of line breaks, which no text in it has.
+    return re.sub(
+        _UNPRINTABLE,
+        lambda found: found.group() if found.group() == "\n" else in_ascii(found.group()),
+        document,
+    )
 
 
 def in_ascii(document: str) -> str:

@@ -49,6 +49,28 @@ def test_nothing_known() -> None:
     assert "| licence of the weights | unknown |" in text
 
 
+def test_metadata_of_strangers_is_text() -> None:
+    metadata = Metadata(
+        task="denoise",
+        model={"name": "x", "config": {"a": "<script>"}},
+        sample_rate=16000,
+        licence="MIT\n<script>|x|",
+        sources=[{"name": "[x](javascript:alert)", "\x1b[2J": 1}],
+        metrics={"# set": {"<b>": 1.0}},
+        commands=["true\n```\n# heading", "echo ````"],
+        training={"hours": "<i>\n# h"},
+        notes="[x](javascript:alert(1))\n# heading\x1b[2J",
+    )
+    text = card("x", metadata, FACTS, "abc")
+    headings = ["Use", "Measured", "Training", "Data", "Configuration"]
+    lines = text.splitlines()
+    assert [line for line in lines if line.startswith("#")] == ["# x", *(f"## {name}" for name in headings)]
+    assert "`````sh\ntrue ``` # heading\necho ````\n`````" in text
+    for markup in ("<script>", "<b>", "<i>", "[x]("):
+        assert markup not in text.replace("\\" + markup[0], "")
+    assert text.replace("\n", "").isprintable()
+
+
 def test_means_of_a_set_are_over_the_same_files() -> None:
     silent = Value(None, "the estimate is silent")
     rows = [

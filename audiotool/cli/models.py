@@ -337,16 +337,18 @@ def _check_settings(model: str, values: Mapping[str, Any]) -> None:
         raise PlanError(str(error)) from error
 
 
-def _built(description: Mapping[str, Any], real: bool) -> Model:
-    """Return the model of a description {"name", "config"}.
+def _built(path: Path, description: Mapping[str, Any], real: bool) -> Model:
+    """Return the model of a checkpoint's description {"name", "config"}.
 
     Args:
         real: allocate weights that can be run; otherwise the weights take no memory.
     """
+    from audiotool.checkpoint import named
     from audiotool.models.registry import MODELS
 
     model_class, config = MODELS.get(description["name"]), description["config"]
-    return model_class.from_config(config).eval() if real else model_class.outline(config)
+    with named(path):
+        return model_class.from_config(config).eval() if real else model_class.outline(config)
 
 
 def _rows(checkpoints: Mapping[str, Path], cost: bool) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
@@ -395,7 +397,7 @@ def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, f
     if card is not None and (not cost or card.macs_per_second is not None):
         return Facts.of_graph(card), card.macs_per_second
     require("torch", f"the model of {path.name}")
-    model = _built(metadata.model, real=cost)
+    model = _built(path, metadata.model, real=cost)
     if not cost:
         return Facts.of(model), None
     from audiotool.engines.cost import count_macs
@@ -464,4 +466,5 @@ def _as_yaml(facts: dict[str, Any]) -> str:
 
     # Through JSON, so that tuples are lists.
     plain = json.loads(json.dumps(facts))
-    return yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=float("inf"))
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=float("inf"))
+    return "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])

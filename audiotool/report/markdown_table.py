@@ -21,7 +21,8 @@ FACTS = {
 }
 """Facts that have columns -> their headings."""
 
-_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+# An underscore inside a word is no markup.
+_MARKUP = re.compile(r"([\\`*{}\[\]<>#|~&]|\b_|_\b|(?<=_)_|_(?=_))")
 
 
 def to_markdown(report: Report) -> str:

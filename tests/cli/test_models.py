@@ -140,6 +140,28 @@ def test_show_a_checkpoint_by_name_and_by_path(bundle: Path) -> None:
     assert by_path == by_name
 
 
+def test_show_of_text_that_would_turn_a_line_around(bundle: Path) -> None:
+    model, metadata = checkpoint.load(bundle / "tiny.safetensors")
+    metadata.licence = "MIT \u202egnp.exe"
+    path = bundle / "turned.safetensors"
+    checkpoint.save(path, model.state_dict(), metadata)
+    for options in ((), ("--full",), ("--json",)):
+        found = models("show", path, *options)
+        assert found.exit_code == 0
+        assert r"\u202e" in found.stdout
+        assert found.stdout.replace("\n", "").isprintable()
+
+
+def test_show_names_a_checkpoint_of_an_impossible_configuration(bundle: Path) -> None:
+    model, metadata = checkpoint.load(bundle / "tiny.safetensors")
+    metadata.model["config"]["sample_rate"] = 3
+    path = bundle / "impossible.safetensors"
+    checkpoint.save(path, model.state_dict(), metadata)
+    found = models("show", path)
+    assert found.exit_code == 1
+    assert f"{path} has a configuration that this audiotool does not take" in found.stderr
+
+
 def test_show_says_the_most_important_in_ten_lines() -> None:
     for name in named_checkpoints.bundled():
         text = models("show", name).stdout
