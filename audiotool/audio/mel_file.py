@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import shutil
 import tempfile
@@ -30,6 +31,7 @@ from audiotool.dsp.mel import MelConfig, mel_config
 from audiotool.errors import CheckpointError, InputError
 from audiotool.extras import require
 from audiotool.paths import absence, in_utf8
+from audiotool.value_types import quote
 from audiotool.writable import as_input_error, check_writable
 
 NAME = "mel"
@@ -152,6 +154,8 @@ class FeatureReader(Features):
             # It is unpacked to a temporary file, which is memory-mapped. Windows opens it only when it is
             # closed, and removes none that an error's traceback still maps.
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
+            with archive.open(f"{name}.npy") as packed:
+                _check_header(packed, archive.getinfo(f"{name}.npy").file_size)
             size, room = archive.getinfo(f"{name}.npy").file_size, shutil.disk_usage(folder).free
             if size > room:
                 raise InputError(f"{path} unpacks to {size} bytes, {tempfile.gettempdir()} has {room} left")
@@ -197,12 +201,30 @@ class _Slices:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    if not path.stat().st_size:
+    size = path.stat().st_size
+    if not size:
         raise ValueError("the file is empty")
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ValueError(f"it holds {array.dtype}, not floating point")
-    return array
+    with path.open("rb") as file:
+        _check_header(file, size)
+    return np.load(path, mmap_mode="r", allow_pickle=False)
+
+
+def _check_header(file: IO[bytes], size: int) -> None:
+    """Read the header of an array in numpy's format, and check that `size` bytes can hold the array.
+
+    Raises:
+        ValueError: they cannot, the array is not of floating point, or there is no such header.
+    """
+    version = np.lib.format.read_magic(file)
+    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    try:
+        shape, _, dtype = read[version](file)
+    except Exception as error:  # numpy parses a header as Python, and quotes all of it
+        raise ValueError("it does not begin as an array of numpy does") from error
+    if not np.issubdtype(dtype, np.floating):
+        raise ValueError(f"it holds {quote(str(dtype))[1:-1]}, not floating point")
+    if any(length < 0 for length in shape) or file.tell() + math.prod(shape) * dtype.itemsize > size:
+        raise ValueError(f"an array of shape {quote(shape)} does not fit into its {size} bytes")
 
 
 def _reason(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -65,3 +66,41 @@ def test_a_mel_whose_folder_is_removed_meanwhile(tmp_path: Path, ending: str) ->
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match="its folder was removed while the file was written"), writer:
         pass
+
+
+def npy(shape: str, kind: str = "'<f4'") -> bytes:
+    """A file of 64 bytes whose header tells this shape and type."""
+    header = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}}}\n".encode()
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (npy("(80, 4611686018427387904)"), "does not fit into its"),
+        (npy("(20, 1000)"), r"an array of shape \(20, 1000\) does not fit into its"),
+        (npy("(20, -5)"), r"an array of shape \(20, -5\) does not fit"),
+        (npy("(2, 4)", "'|O'"), "it holds object, not floating point"),
+        (npy("(2, 4)", "'<i4'"), "it holds int32, not floating point"),
+        (npy("(" * 200 + ")" * 200), "it does not begin as an array of numpy does$"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("ending", [".npy", ".npz"])
+def test_a_header_is_checked_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / f"a{ending}"
+    if ending == ".npz":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("mel.npy", content)
+    else:
+        path.write_bytes(content)
+
+    def unpacking(*_: object) -> None:
+        raise AssertionError("it is unpacked")
+
+    monkeypatch.setattr(shutil, "copyfileobj", unpacking)
+    with pytest.raises(InputError, match=message) as refusal:
+        FeatureReader(path, (20,))
+    assert len(str(refusal.value)) < len(str(path)) + 120
