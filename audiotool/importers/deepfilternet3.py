@@ -11,6 +11,7 @@ spectrum that has been masked already), and are refused by name.
 from __future__ import annotations
 
 import configparser
+import gzip
 import io
 import tarfile
 import tempfile
@@ -41,6 +42,9 @@ GIVE = (
 
 MAX_MEMBER = 64 << 20
 """Greatest number of bytes of a file in the archive; the released ones have up to 3.4 million."""
+
+MAX_UNPACKED = 2 * MAX_MEMBER
+"""Greatest number of bytes of the archive, unpacked."""
 
 DF = {
     "sr": "sample_rate",
@@ -200,6 +204,24 @@ class DeepFilterNet3Importer(Importer):
         return {**result, "gain_layers": int(layers) - 1}
 
 
+class Limited:
+    """A stream that ends with an error after `MAX_UNPACKED` bytes; tarfile unpacks what it skips, too."""
+
+    def __init__(self, stream: gzip.GzipFile | io.BufferedReader) -> None:
+        self._stream, self._left = stream, MAX_UNPACKED
+
+    def read(self, count: int) -> bytes:
+        self._left -= count
+        if self._left < 0:
+            raise ValueError(f"it unpacks to more than {MAX_UNPACKED} bytes")
+        return self._stream.read(count)
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
+
+
 def _read_files(path: Path) -> dict[str, bytes]:
     """Return the files of an archive by name, `config.ini` and as many of the three graphs as it has.
 
@@ -208,7 +230,10 @@ def _read_files(path: Path) -> dict[str, bytes]:
     """
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(path, "r:*") as archive:
+        with (
+            (gzip.open if _is_gzip(path) else open)(path, "rb") as unpacked,
+            tarfile.open(fileobj=Limited(unpacked), mode="r|") as archive,  # type: ignore[call-overload]
+        ):
             for member in archive:
                 name = member.name.rpartition("/")[2]
                 if member.isfile() and name in FILES and member.size <= MAX_MEMBER:

@@ -18,7 +18,7 @@ from torch import Tensor
 from audiotool.documents import read_json
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
-from audiotool.importers.hdf5 import read_array
+from audiotool.importers.hdf5 import MAX_EXPANSION, entry_of, read_array
 
 Group = dict[str, Tensor]
 """Tensors of one Keras layer by the part of their path after the layer's name."""
@@ -39,12 +39,16 @@ def read_keras(path: Path) -> dict[str, Any]:
         ) from error
     try:
         with h5py.File(path, "r") as file:
-            root = file.get("model_weights", file)
-            tensors = {}
-            for layer in root.values():
+            root = entry_of(file, "model_weights") if "model_weights" in list(file) else file
+            tensors: dict[str, Tensor] = {}
+            room = MAX_EXPANSION * path.stat().st_size
+            for layer in (entry_of(root, key) for key in root):
                 for name in layer.attrs.get("weight_names", ()):
                     text = name.decode() if isinstance(name, bytes) else str(name)
                     tensors[text] = torch.from_numpy(read_array(layer, text))
+                    room -= tensors[text].nbytes
+                    if room < 0:
+                        raise ValueError("its arrays together are larger than the file can hold")
             text = file.attrs.get("model_config")
         return {"weights": tensors, "description": None if text is None else read_json(text)}
     except Exception as error:  # a damaged file can fail in HDF5 in any way

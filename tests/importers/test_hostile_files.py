@@ -23,8 +23,11 @@ import pytest
 import torch
 
 from audiotool.errors import CheckpointError
+from audiotool.importers import deepfilternet3
 from audiotool.importers.base import IMPORTERS, Options
+from audiotool.importers.deepfilternet3 import DeepFilterNet3Importer
 from audiotool.importers.hdf5 import read_array
+from audiotool.importers.keras_file import read_keras
 from audiotool.importers.legacy_modules import MAGIC, PROTOCOL, read_legacy_module
 from audiotool.importers.torch_file import read_torch
 from audiotool.importers.waveflow import read_paddle
@@ -382,6 +385,7 @@ def test_hdf5_stays_within_its_file(tmp_path: Path) -> None:
         file["mean"] = np.zeros(4, np.float32)
     with h5py.File(path, "w") as file:
         file["linked"] = h5py.ExternalLink("secret.h5", "mean")
+        file["renamed"] = h5py.SoftLink("good")
         file.create_dataset("stored", (16,), "f4", external=[(str(tmp_path / "secret.txt"), 0, 64)])
         layout = h5py.VirtualLayout((4,), "f4")
         layout[:] = h5py.VirtualSource(str(other), "mean", (4,))
@@ -390,7 +394,7 @@ def test_hdf5_stays_within_its_file(tmp_path: Path) -> None:
         file["text"] = "abc"
         file["good"] = np.arange(3, dtype=np.float32)
     with h5py.File(path, "r") as file:
-        for name in ("linked", "stored", "virtual"):
+        for name in ("linked", "renamed", "stored", "virtual"):
             with pytest.raises(ValueError, match=f"'{name}' lies in another file"):
                 read_array(file, name)
         with pytest.raises(ValueError, match="more than the file can hold"):
@@ -398,3 +402,50 @@ def test_hdf5_stays_within_its_file(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="not numbers"):
             read_array(file, "text")
         assert read_array(file, "good").tolist() == [0, 1, 2]
+
+
+def keras_layer(group: h5py.Group, names: list[str]) -> None:
+    """A layer of Keras whose one array has a megabyte of zeros, under these names."""
+    layer = group.create_group("layer")
+    layer.create_dataset("w", (1 << 18,), "f4", chunks=True, compression="gzip")[:] = 0
+    layer.attrs["weight_names"] = [name.encode() for name in names]
+
+
+def test_keras_layers_lie_in_their_file(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        keras_layer(file.create_group("model_weights"), ["w"])
+    for target, name in (
+        ("other.h5", "model_weights"),
+        ("other.h5", "layer"),
+        ("missing.h5", "model_weights"),
+    ):
+        with h5py.File(tmp_path / "a.h5", "w") as file:
+            file[name] = h5py.ExternalLink(target, "model_weights")
+        with pytest.raises(CheckpointError, match=f"'{name}' lies in another file"):
+            read_keras(tmp_path / "a.h5")
+
+
+def test_arrays_of_keras_are_counted_together(tmp_path: Path) -> None:
+    path = tmp_path / "a.h5"
+    for count, fits in ((2, True), (200, False)):
+        with h5py.File(path, "w") as file:
+            keras_layer(file, ["./" * n + "w" for n in range(count)])
+        if fits:
+            assert len(read_keras(path)["weights"]) == count
+        else:
+            with pytest.raises(CheckpointError, match="together are larger than the file can hold"):
+                read_keras(path)
+
+
+def test_an_archive_is_unpacked_to_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a name, and of a file that is skipped."""
+    monkeypatch.setattr(deepfilternet3, "MAX_UNPACKED", 1 << 20)
+    path = tmp_path / "a.tar.gz"
+    for kind in (tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE):
+        with tarfile.open(path, "w:gz") as archive:
+            member = tarfile.TarInfo("skipped")
+            member.type, member.size = kind, 4 << 20
+            archive.addfile(member, io.BytesIO(bytes(4 << 20)))
+        with pytest.raises(CheckpointError, match="not DeepFilterNet3's archive") as refusal:
+            DeepFilterNet3Importer().read(path)
+        assert "it unpacks to more than 1048576 bytes" in str(refusal.value.__cause__)
