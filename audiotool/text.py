@@ -3,8 +3,9 @@
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which cannot be encoded. A name may
 also hold control characters of a terminal, be a formula to a spreadsheet, or be a URL with a password. All
 text on the screen and in pages goes through `printable`, all JSON through `to_json`, names in CSV files
-through `csv_cell`. The first two, and the messages of audiotool's errors, leave out the credentials of URLs:
-what is shown or written of a URL needs no further care.
+through `csv_cell`, which keeps control characters, because programs look up files by these names. The first
+two, and the messages of audiotool's errors, leave out the credentials of URLs: what is shown or written of a
+URL needs no further care.
 """
 
 from __future__ import annotations
