@@ -51,14 +51,16 @@ def check_tuples(file: IO[bytes]) -> None:
         Oversized: a tuple holds more than `MAX_PARTS` values.
         Exception: it is no pickle; the kinds are those of `pickletools`.
     """
-    start = file.tell()
+    start, reader = file.tell(), CountedReader(file)
     stacks: list[list[int]] = [[]]
     memo: dict[int, int] = {}
     argument: Any
-    for instruction, argument, _ in pickletools.genops(CountedReader(file)):  # type: ignore[arg-type]
+    for instruction, argument, _ in pickletools.genops(reader):  # type: ignore[arg-type]
         name, stack = instruction.name, stacks[-1]
         if name == "MARK":
             stacks.append([])
+        elif name == "FRAME":
+            reader.check(argument)
         elif name.endswith("PUT") or name == "MEMOIZE":
             memo[len(memo) if argument is None else argument] = stack[-1]
         elif name.endswith("GET"):
@@ -120,9 +122,13 @@ class CountedReader:
         self._size = file.seek(0, os.SEEK_END)
         file.seek(here)
 
-    def read(self, count: int) -> bytes:
+    def check(self, count: int) -> None:
+        """Raise `pickle.UnpicklingError` unless the file has `count` bytes left."""
         if count > self._size - self._file.tell():
             raise pickle.UnpicklingError("it ends too early")
+
+    def read(self, count: int) -> bytes:
+        self.check(count)
         return self._file.read(count)
 
 
