@@ -2,8 +2,8 @@
 
     python scripts/write_model_table.py [--output docs/models.md] [--missing]
 
-With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the files lack,
-and those of the others are kept. Models of other packages have no row. Parameters, latency and the way of
+With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the list lacks or
+has with other declared facts, and those of the others are kept. Models of other packages have no row. Parameters, latency and the way of
 streaming are declared by the models, multiply-adds are counted (`audiotool models list --cost` shows them),
 and importers are those of audiotool/importers.
 """
@@ -76,11 +76,13 @@ def main() -> None:
     refused: dict[str, list[str]] = {}
     for name, model_class in MODELS.builtin().items():
         model = model_class.from_config().eval()
-        macs = known.get(name) or count_macs(model)
+        stated = declared(model)
+        key = json.dumps(stated)
+        macs = known.get(key) or count_macs(model)
         line = _line(row(name, model, macs))
-        if name not in known:
+        if key not in known:
             print(line, flush=True)
-        facts.append(declared(model) | {"macs_per_second": macs})
+        facts.append(stated | {"macs_per_second": macs})
         lines.append(line)
         if reason := refusal(model):
             refused.setdefault(reason, []).append(f"`{name}`")
@@ -91,10 +93,12 @@ def main() -> None:
 
 
 def written() -> dict[str, float]:
-    """Return the multiply-adds for a second of every architecture in the list that is there."""
+    """Return the multiply-adds for a second of every row of the list that is there, by its declared facts."""
     if not PUBLISHED.is_file():
         return {}
-    return {row["model"]: row["macs_per_second"] for row in json.loads(PUBLISHED.read_text())}
+    rows = json.loads(PUBLISHED.read_text())
+    counts = [row.pop("macs_per_second") for row in rows]
+    return dict(zip(map(json.dumps, rows), counts, strict=True))
 
 
 def declared(model: Model) -> dict[str, Any]:

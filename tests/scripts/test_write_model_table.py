@@ -12,6 +12,7 @@ import pytest
 import write_model_table
 
 from audiotool import models
+from audiotool.engines.cost import count_macs
 from audiotool.importers.base import IMPORTERS
 from audiotool.modelcard import SHARED, Facts, published
 from audiotool.models.registry import MODELS
@@ -61,6 +62,15 @@ def test_the_list_says_what_the_models_declare() -> None:
         assert row == Facts.of(MODELS.get(row["model"]).outline({})).row()
 
 
+CHEAP = {row["model"]: row["macs_per_second"] for row in published() if row["macs_per_second"] < 1e9}
+
+
+@pytest.mark.parametrize("name", CHEAP)
+def test_multiply_adds_are_those_that_are_counted(name: str) -> None:
+    counted = count_macs(MODELS.get(name).from_config().eval())
+    assert CHEAP[name] == pytest.approx(counted), "run scripts/write_model_table.py"
+
+
 def test_write_model_table(run: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(write_model_table, "PUBLISHED", tmp_path / "published.json")
     monkeypatch.setattr(MODELS, "builtin", lambda: {"gtcrn": MODELS.get("gtcrn")})
@@ -70,4 +80,8 @@ def test_write_model_table(run: Callable[..., str], tmp_path: Path, monkeypatch:
     first = (tmp_path / "published.json").read_text()
     assert '"model": "gtcrn"' in first
     assert run("write_model_table", "--output", tmp_path / "models.md", "--missing") == ""
+    assert (tmp_path / "published.json").read_text() == first
+    stale = first.replace('"parameters": 23669', '"parameters": 23668').replace("26519472.0", "1.0")
+    (tmp_path / "published.json").write_text(stale)
+    assert "| `gtcrn` |" in run("write_model_table", "--output", tmp_path / "models.md", "--missing")
     assert (tmp_path / "published.json").read_text() == first
