@@ -13,12 +13,13 @@ from kit.command import LISTING
 from kit.light import LightInstallation
 
 from audiotool import checkpoint, named_checkpoints, recipe
-from audiotool.tasks.base import TASKS
 
 OFFICIAL = Path(__file__).parent / "data" / "parity" / "gtcrn"
 
 WITH_GRAPHS = [
-    task for task in TASKS.all() if checkpoint.graph_of(named_checkpoints.default_for(task)) is not None
+    task
+    for task in named_checkpoints.defaults()
+    if checkpoint.graph_of(named_checkpoints.default_for(task)) is not None
 ]
 """Tasks whose default checkpoint has a graph."""
 
