@@ -2,10 +2,10 @@
 
     python scripts/write_model_table.py [--output docs/models.md] [--missing]
 
-With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the list lacks or
-has with other declared facts, and those of the others are kept. Models of other packages have no row. Parameters, latency and the way of
-streaming are declared by the models, multiply-adds are counted (`audiotool models list --cost` shows them),
-and importers are those of audiotool/importers.
+With --missing, which `make docs` passes, multiply-adds are counted only of architectures that the list lacks
+or has with other declared facts, and those of the others are kept. Models of other packages have no row.
+Parameters, latency and the way of streaming are declared by the models, multiply-adds are counted (`audiotool
+models list --cost` shows them), and importers are those of audiotool/importers.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ Every architecture at its published configuration; written by `python scripts/wr
   (`tests/exporting/test_export.py` exports a small network of each); [the reasons](#models-without-a-graph)
   where it does not.
 - **official checkpoints**: what `audiotool models import` takes. For all but WaveNet, tests in `tests/models`
-  with `official` or `parity` in their names compare with stored outputs of the official program, most with
-  random small weights, in float32: within 1e-4 of the output's root mean square, unless the test states
-  another bound.
+  or `tests/importers` with `official` or `parity` in their names compare with stored outputs of the official
+  program, most with random small weights, in float32: within 1e-4 of the output's root mean square, unless
+  the test states another bound.
 
 """
 
