@@ -1,4 +1,4 @@
-"""Reading and writing audio in blocks: numpy float32 (frames, channels), through soundfile."""
+"""Recordings read and written in blocks of numpy float32 (frames, channels), by libsndfile and PyAV."""
 
 PIPE = "-"
 """The name of standard input, and of standard output."""

@@ -1,0 +1,1 @@
+"""Signal processing without trained weights: transforms, windows, mel, F0, whole and streaming."""

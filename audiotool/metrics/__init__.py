@@ -1,1 +1,1 @@
-"""Metrics of a pair of waveforms, scoring of files and folders, and the reports they give."""
+"""Metrics of a pair of waveforms or of one recording, and the scoring of files and folders with them."""

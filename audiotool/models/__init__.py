@@ -1,0 +1,1 @@
+"""Models: one file an architecture, found by name; `base` has their contract."""

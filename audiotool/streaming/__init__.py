@@ -1,0 +1,1 @@
+"""Streams: streamers of models, resampling, the upper band, mixing, and states as values."""

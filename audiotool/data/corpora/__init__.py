@@ -1,0 +1,1 @@
+"""Public corpora: one file each, which makes the manifest of its folders."""
