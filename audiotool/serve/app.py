@@ -35,6 +35,7 @@ from audiotool.serve.metrics import metrics_text
 from audiotool.serve.middleware import KnownHosts, Lingering, error_response
 from audiotool.serve.requests import (
     NOT_ADMITTED,
+    SETTINGS_KEYS,
     STREAM_KEYS,
     check_keys,
     check_rate,
@@ -306,10 +307,9 @@ class Server:
             raise Refused(BAD_DATA, 'a text is a JSON object with a type: {"type": "end"}') from None
         if kind == "end" and not fields:
             return True
-        if kind != "settings" or not fields.keys() <= {"mix", "max_attenuation"}:
-            raise Refused(
-                BAD_DATA, 'there are {"type": "end"} and {"type": "settings", mix, max_attenuation}'
-            )
+        if kind != "settings" or not fields.keys() <= SETTINGS_KEYS.keys():
+            known = ", ".join(SETTINGS_KEYS)
+            raise Refused(BAD_DATA, f'there are {{"type": "end"}} and {{"type": "settings", {known}}}')
         try:
             self.service.change(call, settings_of(fields, call.settings))
         except AudiotoolError as error:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from audiotool.audio.raw import Raw
 from audiotool.errors import AudiotoolError, InputError
-from audiotool.streaming.session import Settings
+from audiotool.streaming.session import CHANGEABLE, Settings
 from audiotool.text import one_line
 
 LOWEST_RATE, HIGHEST_RATE = 4000, 192000
@@ -23,8 +23,11 @@ LONGEST_PERIOD = 1280
 to 22050 Hz. All weights take 2 MB then. Those of 44101 to 16000 Hz take more than a resampler keeps, and to
 compute them again and again takes a tenth of a processor."""
 
-STREAM_KEYS = ("task", "rate", "format", "channels", "mix", "max_attenuation", "token")
-FILE_KEYS = ("mix", "max_attenuation", "token")
+SETTINGS_KEYS = {name.removesuffix("_db"): name for name in CHANGEABLE}
+"""Parameters of queries and messages -> settings of the stream."""
+
+STREAM_KEYS = ("task", "rate", "format", "channels", *SETTINGS_KEYS, "token")
+FILE_KEYS = (*SETTINGS_KEYS, "token")
 
 NOT_ADMITTED = (
     "this server asks for a token: open the page as /?token=TEXT, or send Authorization: Bearer TEXT"
@@ -79,7 +82,7 @@ def _has_short_period(sample_rate: int, model_rate: int) -> bool:
 
 
 def settings_of(values: Mapping[str, object], settings: Settings) -> Settings:
-    """Return settings with the given `mix` (0 to 1) and `max_attenuation` (dB).
+    """Return settings with those of `SETTINGS_KEYS` that are given: `mix` (0 to 1), `max_attenuation` (dB).
 
     Args:
         values: parameters of a query or of a message.
@@ -89,7 +92,7 @@ def settings_of(values: Mapping[str, object], settings: Settings) -> Settings:
         StreamError: a value is out of range.
     """
     found: dict[str, float] = {}
-    for key, name in (("mix", "mix"), ("max_attenuation", "max_attenuation_db")):
+    for key, name in SETTINGS_KEYS.items():
         if key not in values:
             continue
         try:

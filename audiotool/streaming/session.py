@@ -68,19 +68,19 @@ class Settings:
 
     def __post_init__(self) -> None:
         # As Python's own types: numpy's integers wrap around (-np.uint8(12) is 244), and JSON takes none.
-        for name in ("chunk_seconds", "mix", "max_attenuation_db", "output_rate", "bandwidth_hz"):
-            value = getattr(self, name)
-            if value is None and name != "mix":
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if isinstance(field.default, bool):
+                if not isinstance(value, bool | np.bool_):
+                    raise StreamError(f"{field.name} is True or False, got {value!r}")
+                object.__setattr__(self, field.name, bool(value))
                 continue
             is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
             if not is_number or not math.isfinite(value):
-                raise StreamError(f"{name} is a number, got {value!r}")
-            object.__setattr__(self, name, float(value))
-        for name in ("upper_band", "follow_removal", "warm_up", "widens"):
-            value = getattr(self, name)
-            if not isinstance(value, bool | np.bool_):
-                raise StreamError(f"{name} is True or False, got {value!r}")
-            object.__setattr__(self, name, bool(value))
+                raise StreamError(f"{field.name} is a number, got {value!r}")
+            object.__setattr__(self, field.name, float(value))
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
         if (rate := self.output_rate) is not None:
@@ -116,7 +116,7 @@ class Settings:
 
 
 CHANGEABLE = ("mix", "max_attenuation_db")
-"""Settings that may change during a stream."""
+"""Settings that may change during a stream, numbers; `serve` takes them as parameters, without their unit."""
 
 GLIDE_SECONDS = 0.02
 """Time in which the input's share of the output goes from 0 to 1 when settings change; smaller changes take

@@ -85,6 +85,8 @@ def load(
         DeviceError: there is no such device, or the engine does not run on it.
         DependencyError: the engine is not installed.
     """
+    given = locals()
+
     from audiotool import checkpoint, named_checkpoints
     from audiotool.pipeline import Pipeline
     from audiotool.streaming.session import Settings
@@ -98,16 +100,7 @@ def load(
         raise UnfitCheckpoint(
             f"{name} was made to {metadata.task}, not to {task}: use `audiotool {metadata.task}`"
         )
-    asked: dict[str, Any] = {
-        "chunk_seconds": chunk_seconds,
-        "mix": mix,
-        "max_attenuation_db": max_attenuation_db,
-        "output_rate": output_rate,
-        "bandwidth_hz": bandwidth_hz,
-        "upper_band": upper_band,
-        "follow_removal": follow_removal,
-        "warm_up": warm_up,
-    }
+    asked = {field.name: given[field.name] for field in dataclasses.fields(Settings) if field.name in given}
     settings = dataclasses.replace(Settings(**asked), **TASKS.get(metadata.task).settings)
     full_band = None
     if is_task:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.serve.requests import check_rate, header_text
+from audiotool.serve.requests import SETTINGS_KEYS, check_rate, header_text, settings_of
+from audiotool.streaming.session import CHANGEABLE, Settings
 
 COMMON = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000)
 
@@ -30,3 +31,11 @@ def test_a_rate_without_a_small_ratio_is_told_the_nearest_with_one(
 def test_a_text_for_a_header_breaks_none() -> None:
     assert header_text("cut:\r\nSet-Cookie: a\x1b[1m\0 é") == "cut: Set-Cookie: a\\x1b[1m\\x00 \\xe9"
     assert len(header_text(10_000 * "é")) == 1000
+
+
+def test_settings_that_may_change_are_parameters() -> None:
+    assert tuple(SETTINGS_KEYS.values()) == CHANGEABLE
+    values = {"mix": "0.5", "max_attenuation": 12, "rate": "8000"}
+    assert settings_of(values, Settings(warm_up=False)) == Settings(
+        mix=0.5, max_attenuation_db=12.0, warm_up=False
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -288,6 +289,19 @@ def test_level_meter_equals_the_whole() -> None:
 def test_invalid_settings_are_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(StreamError, match=message):
         Settings(**values)
+
+
+def test_a_new_setting_is_checked_by_its_default() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class More(Settings):
+        gain_db: float = 0.0
+        limit_hz: float | None = None
+        loud: bool = False
+
+    assert type(More(gain_db=np.uint8(3)).gain_db) is float
+    for values in ({"gain_db": "3"}, {"gain_db": None}, {"limit_hz": math.inf}, {"loud": 1}):
+        with pytest.raises(StreamError, match=f"{next(iter(values))} is "):
+            More(**values)
 
 
 def test_a_whole_output_rate_of_any_type_is_taken() -> None:
