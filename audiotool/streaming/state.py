@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -155,11 +156,13 @@ class StreamState:
         try:
             header = read_json(text)
             found = header["format"]
-            if found == FORMAT:
+            known = {field.name for kind in (cls, Settings) for field in dataclasses.fields(kind)}
+            unknown = sorted((header.keys() | header.get("settings", {}).keys()) - known)
+            if found == FORMAT and not unknown:
                 return cls._from(header, arrays)
         except (DocumentError, StreamError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(f"{path} is not the state of a stream, or damaged ({error})") from error
-        raise InputError(f"{path} is {_of_other_format(found)}")
+        raise InputError(f"{path} is {_of_other_format(found, unknown)}")
 
     @classmethod
     def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> StreamState:
@@ -197,11 +200,12 @@ class StreamState:
                 raise StreamError(f"this state is {words.format(found or 'none', wanted or 'none')}")
 
 
-def _of_other_format(found: object) -> str:
-    return (
-        f"a stream's state of format {found!r}, this audiotool reads {FORMAT}: begin the stream anew, or"
-        " go on with the version that wrote it"
-    )
+def _of_other_format(found: object, unknown: Sequence[str] = ()) -> str:
+    """Return that a state is of another format, or has settings that this version does not know."""
+    what = f"of format {found!r}, this audiotool reads {FORMAT}"
+    if found == FORMAT:
+        what = f"with {', '.join(map(repr, unknown))}, which this audiotool does not know"
+    return f"a stream's state {what}: begin the stream anew, or go on with the version that wrote it"
 
 
 def _is_finite(value: Value) -> bool:

@@ -230,6 +230,22 @@ def bad_settings(header: dict[str, Any], arrays: dict[str, Any]) -> None:
     header["settings"]["mix"] = 7
 
 
+def new_setting(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["settings"]["gain_db"] = 0.0
+
+
+def new_fact(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["gain_db"] = 0.0
+
+
+@pytest.mark.parametrize("edit", [new_setting, new_fact])
+def test_a_state_of_a_later_version_is_refused_as_such(denoiser: Pipeline, tmp_path: Path, edit: Any) -> None:
+    denoiser.live(16000).state().save(tmp_path / "a.safetensors")
+    message = "with 'gain_db', which this audiotool does not know: begin the stream anew, or go on with the"
+    with pytest.raises(InputError, match=message):
+        StreamState.load(edited(tmp_path / "a.safetensors", edit))
+
+
 @pytest.mark.parametrize("edit", [other_format, no_rate, strange_kind, lost_array, bad_settings])
 def test_files_that_hold_no_state_are_refused(denoiser: Pipeline, tmp_path: Path, edit: Any) -> None:
     live = denoiser.live(16000)
