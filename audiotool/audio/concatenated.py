@@ -23,8 +23,8 @@ MOST_CHUNKS = 1000
 """Greatest number of chunks that are looked at."""
 
 
-def warning(name: str, kind: str) -> str:
-    """Return the warning that another recording of a kind ("WAV") follows the one of a name."""
+def remark(name: str, kind: str) -> str:
+    """Return the remark that another recording of a kind ("WAV") follows the one of a name."""
     return f"{name} goes on with another {kind}, which is left out: give one recording at a time"
 
 

@@ -15,7 +15,7 @@ from audiotool.audio.formats import WAVES, has_pyav, is_media_name
 from audiotool.audio.forward import ForwardFile
 from audiotool.audio.magic import ARRAY_BYTES, RIFF, kind_of
 from audiotool.audio.opening import explain
-from audiotool.audio.unclosed import bytes_behind, warning_of_more
+from audiotool.audio.unclosed import bytes_behind, remark_on_more
 from audiotool.errors import InputError
 from audiotool.signals import deferred
 
@@ -43,7 +43,7 @@ def decoder_of(
     found, source = _decoder(_Seekable(file), name, form)
     found.warnings += remarks
     if another is not None:
-        found.warnings.append(concatenated.warning(name, another))
+        found.warnings.append(concatenated.remark(name, another))
     elif found.format in WAVES:
         found.warnings += _more(found, source, name)
     return found, source
@@ -126,7 +126,7 @@ def _more(file: ForwardFile | MediaFile, source: Any, name: str) -> list[str]:
     rate = file.samplerate
     duration = f" ({more / width / rate:.2f} s)" if width else ""
     what = f"{more} bytes{duration} that follow are left out"
-    return [warning_of_more(name, (file.frames or 0) / rate, what)]
+    return [remark_on_more(name, (file.frames or 0) / rate, what)]
 
 
 class _Seekable:

@@ -289,7 +289,7 @@ class MediaFile:
 
     def remarks(self) -> list[str]:
         """Return remarks for the user on the timestamps of what has been read so far."""
-        return [] if self._timeline is None else self._timeline.warnings(self._name)
+        return [] if self._timeline is None else self._timeline.remarks(self._name)
 
     def _warn_changed(self) -> None:
         warning = (

@@ -29,7 +29,7 @@ from audiotool.audio.unclosed import (
     exactly,
     is_chunk_head,
     read_wav_header,
-    warning_of_more,
+    remark_on_more,
 )
 from audiotool.errors import InputError
 from audiotool.signals import deferred
@@ -73,7 +73,7 @@ class WavStream(RawFile):
         return more[: max(0, found.start() - len(self._last))]
 
     def _warn_of_another(self) -> None:
-        self.warnings.append(concatenated.warning(self._name, "WAV"))
+        self.warnings.append(concatenated.remark(self._name, "WAV"))
 
     def _look_behind(self, padding: int = 0) -> None:
         """Warn of another WAV, or of what may be more samples, behind at most so many bytes of padding."""
@@ -95,7 +95,7 @@ class WavStream(RawFile):
         is_long = len(start) - padding >= self._header.least_more
         if is_long and not is_chunk and any(start[padding:]):
             seconds = (self.frames or 0) / self.samplerate
-            self.warnings.append(warning_of_more(self._name, seconds, "what follows is left out"))
+            self.warnings.append(remark_on_more(self._name, seconds, "what follows is left out"))
 
     def copy_metadata(self) -> dict[str, str]:
         return self._tags

@@ -214,7 +214,7 @@ class AudioReader:
             cause = "no samples came" if self._is_bare else "its header is followed by no samples"
             raise InputError(f"{self.name} holds no audio: {cause}")
         if self._goes_on:
-            self.warnings.append(concatenated.warning(self.name, "WAV"))
+            self.warnings.append(concatenated.remark(self.name, "WAV"))
         elif self._file.is_cut:
             self._warn_incomplete(self._file.stated_frames, self._position)
         elif declared is not None and self._position < declared - self._file.slack:
@@ -222,9 +222,9 @@ class AudioReader:
         elif is_damaged or truncated.is_cut(self._file, self._source):
             self._warn_incomplete(None, self._position, is_damaged)
         if self._is_mp3 and mp3.is_another_behind(self._source):
-            self.warnings.append(concatenated.warning(self.name, "MP3"))
+            self.warnings.append(concatenated.remark(self.name, "MP3"))
         elif self._file.format == "OGG" and concatenated.is_ogg_behind(self._source):
-            self.warnings.append(concatenated.warning(self.name, "Ogg"))
+            self.warnings.append(concatenated.remark(self.name, "Ogg"))
         self.warnings += self._file.remarks()
 
     @property

@@ -71,7 +71,7 @@ class Timeline:
             self._lead_s = late
         return silence
 
-    def warnings(self, name: str) -> list[str]:
+    def remarks(self, name: str) -> list[str]:
         """Return remarks for the user on the frames until now.
 
         Args:

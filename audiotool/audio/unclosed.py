@@ -86,8 +86,8 @@ def bytes_behind(file: BinaryIO) -> tuple[int, int]:
     return more, width
 
 
-def warning_of_more(name: str, seconds: float, what: str) -> str:
-    """Return the warning that bytes which may be samples follow the samples of a WAV.
+def remark_on_more(name: str, seconds: float, what: str) -> str:
+    """Return the remark that bytes which may be samples follow the samples of a WAV.
 
     Args:
         name: of the file.

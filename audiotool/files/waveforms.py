@@ -113,7 +113,7 @@ def process_file(
         warnings=(
             *reader.warnings,
             *opened.remarks,
-            *remarks_on(writers, info, session.output_rate),
+            *remarks_on_outputs(writers, info, session.output_rate),
         ),
     )
 
@@ -161,7 +161,7 @@ def format_like(reader: AudioReader, rate: int, channels: int) -> OutputFormat:
     )
 
 
-def remarks_on(writers: Sequence[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
+def remarks_on_outputs(writers: Sequence[Writer], info: AudioInfo, rate: int) -> Iterator[str]:
     """Yield in a line each what the outputs, of a stream of the rate in Hz, have not of the input."""
     names = list(dict.fromkeys(name for writer in writers for name in writer.dropped))
     if names:

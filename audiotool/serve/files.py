@@ -17,7 +17,7 @@ from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.writer import Writer
 from audiotool.errors import InputError
-from audiotool.files.waveforms import format_like, remarks_on
+from audiotool.files.waveforms import format_like, remarks_on_outputs
 from audiotool.pipeline import Pipeline
 from audiotool.serve.requests import MOST_CHANNELS, check_rate
 from audiotool.streaming.session import Settings
@@ -129,7 +129,7 @@ class Files:
             memory = io.BytesIO()
             with PipeWriter(wanted, stdout=memory) as writer:
                 writer.write(cleaned.T)
-        warnings = (*reader.warnings, *remarks_on([writer], info, rate), *_limited(writer))
+        warnings = (*reader.warnings, *remarks_on_outputs([writer], info, rate), *_limited(writer))
         return Processed(memory.getvalue(), info.sample_rate, info.channels, frames, warnings)
 
 

@@ -180,7 +180,7 @@ def place(timeline: Timeline, *times: float | None) -> list[int]:
 def test_nothing_is_cut_where_frames_overlap() -> None:
     timeline = Timeline(1000, None, length=60.0)
     assert place(timeline, 5.0, 6.0, 6.5, 7.5, 8.75) == [0, 0, 0, 0, 250]
-    assert timeline.warnings("FILE") == [
+    assert timeline.remarks("FILE") == [
         "FILE has pauses: 1 gap, 0.25 s in all, is filled with silence",
         "FILE has timestamps that jump, first by -0.50 s after 2.00 s: the sound is joined there, and"
         " nothing of it is cut",
@@ -198,7 +198,7 @@ def test_a_beginning_is_placed_to_the_sample() -> None:
     assert place(Timeline(1000, 5.0, length=60.0), 4.9, 5.9) == [0, 0]
     timeline = Timeline(1000, 5.0, length=60.0)
     assert place(timeline, 5000.0, 5001.0) == [0, 0]
-    assert timeline.warnings("FILE")[0].startswith(
+    assert timeline.remarks("FILE")[0].startswith(
         "FILE has timestamps that jump, first by +4995.00 s after 0.00"
     )
 
