@@ -28,6 +28,8 @@ DIVISIBLE_SPEAKERS = 3
 """Number of speakers from which splits are made by speaker, and not by file."""
 SPOKEN = ("speech", "pair")
 """Kinds of recordings whose group is a speaker."""
+SUBSET = re.compile("(train|training|dev|val|valid|validation|test|eval)(?![a-z])", re.IGNORECASE)
+"""Beginning of the names of folders that are parts of a corpus, as train-clean-100, and no speakers."""
 
 
 @dataclass
@@ -119,14 +121,17 @@ def scan(
 def folder_speaker(paths: Sequence[Path]) -> Callable[[Path], str]:
     """Return a function that guesses the speaker of one of these files: the name of a folder.
 
-    It is a folder of the first level that has `DIVISIBLE_SPEAKERS` names or more, else of the level with the
-    most. The folders below it are sessions, chapters or formats of a speaker: too large a group puts no voice
-    into two splits, too small a one does.
+    It is a folder of the first level that has `DIVISIBLE_SPEAKERS` names or more, of which not all are those
+    of parts of a corpus (`SUBSET`) unless no level below has as many, else of the level with the most. The
+    folders below it are sessions, chapters or formats of a speaker: too large a group puts no voice into two
+    splits, too small a one does.
     """
     folders = {path.parent.parts for path in paths}
-    levels = [len(set(names) - {""}) for names in itertools.zip_longest(*folders, fillvalue="")]
-    several = (n for n, count in enumerate(levels) if count >= DIVISIBLE_SPEAKERS)
-    level = next(several, max(range(len(levels)), key=lambda n: (levels[n], n), default=0))
+    levels = [set(names) - {""} for names in itertools.zip_longest(*folders, fillvalue="")]
+    several = [n for n, names in enumerate(levels) if len(names) >= DIVISIBLE_SPEAKERS]
+    of_speakers = [n for n in several if not all(map(SUBSET.match, levels[n]))]
+    most = max(range(len(levels)), key=lambda n: (len(levels[n]), n), default=0)
+    level = [*of_speakers, *several, most][0]
 
     def speaker(path: Path) -> str:
         parts = path.parent.parts

@@ -15,7 +15,7 @@ from audiotool.data.config import DataConfig, Split
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_all, read_manifest, write_manifest
 from audiotool.data.material import select, split_warnings
-from audiotool.data.scan import assign_splits, scan, uneven_splits
+from audiotool.data.scan import assign_splits, folder_speaker, scan, uneven_splits
 
 
 def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
@@ -93,6 +93,21 @@ def test_folders_of_a_speaker_stay_together(tmp_path: Path, layout: str) -> None
     manifest = tmp_path / "m.csv"
     manifest.write_text("\n".join(["path", *(path.relative_to(tmp_path).as_posix() for path in paths)]))
     assert {e.group for e in read_manifest(manifest)} == set(splits)
+
+
+@pytest.mark.parametrize(
+    ("layout", "expected"),
+    [
+        ("{part}-clean/{speaker}/{chapter}/a.wav", {"19", "20", "21"}),
+        ("{part}/{speaker}.wav", {"train", "dev", "Test"}),
+        ("{part}s/{speaker}/a.wav", {"trains", "devs", "Tests"}),
+    ],
+    ids=["speakers below", "nothing below", "other words"],
+)
+def test_parts_of_a_corpus_are_no_speakers(layout: str, expected: set[str]) -> None:
+    parts = enumerate(("train", "dev", "Test"))
+    paths = [Path(layout.format(part=part, speaker=19 + n, chapter=n)) for n, part in parts]
+    assert {folder_speaker(paths)(path) for path in paths} == expected
 
 
 def test_a_split_by_file_is_said(tmp_path: Path) -> None:
