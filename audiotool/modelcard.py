@@ -6,6 +6,7 @@ import json
 import logging
 import pkgutil
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -242,15 +243,17 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
 
 
 def _use(name: str, metadata: Metadata, facts: Facts) -> str:
-    model = f"--model {name}" if name in named_checkpoints.named() else f"--checkpoint {name}.safetensors"
+    model = (
+        ("--model", name) if name in named_checkpoints.named() else ("--checkpoint", f"{name}.safetensors")
+    )
     output = "stems/" if len(facts.stems) > 1 else "out.wav"
-    return f"audiotool {metadata.task} in.wav -o {output} {model}"
+    return shlex.join(("audiotool", metadata.task, "in.wav", "-o", output, *model))
 
 
 def _train(metadata: Metadata) -> list[str]:
     if metadata.recipe is None or "name" not in metadata.recipe:
         return []
-    return [f"audiotool train {metadata.recipe['name']} --set data.root=DATA"]
+    return [shlex.join(("audiotool", "train", str(metadata.recipe["name"]), "--set", "data.root=DATA"))]
 
 
 def _code(commands: Sequence[str]) -> str:

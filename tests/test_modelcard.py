@@ -49,6 +49,15 @@ def test_nothing_known() -> None:
     assert "| licence of the weights | unknown |" in text
 
 
+def test_names_are_one_word_of_a_command() -> None:
+    recipe = {"name": "my recipe; reboot"}
+    text = card(
+        "my model", Metadata("denoise", {"name": "x", "config": {}}, 16000, recipe=recipe), FACTS, "abc"
+    )
+    assert "\naudiotool denoise in.wav -o out.wav --checkpoint 'my model.safetensors'\n" in text
+    assert "\naudiotool train 'my recipe; reboot' --set data.root=DATA\n" in text
+
+
 def test_metadata_of_strangers_is_text() -> None:
     metadata = Metadata(
         task="denoise",
