@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,7 @@ class WaveNetImporter(StatisticsImporter):
             **upsampling_values(values, str(path)),
             "components": entry(values, "out_channels", source=str(path)) // 3,
             "preemphasis": PREEMPHASIS if values.get("postprocess") == "inv_preemphasis" else 0.0,
-            "gain": gain if gain > 0 else 1.0,
+            "gain": 1.0 if isinstance(gain, int | float) and gain <= 0 else gain,
             "mel": mel_definition({**values, **_lengths(values, str(path))}, str(path), MEL),
             "weight_norm": False,
         }
@@ -116,6 +117,6 @@ def _lengths(values: Mapping[str, Any], source: str) -> dict[str, Any]:
 def _samples(values: Mapping[str, Any], key: str, source: str) -> int:
     """Return a number of milliseconds in samples, rounded down as by the official program."""
     milliseconds = entry(values, key, source=source)
-    if not isinstance(milliseconds, int | float) or milliseconds <= 0:
+    if not isinstance(milliseconds, int | float) or not 0 < milliseconds < math.inf:
         raise CheckpointError(f"{source}: {key}: found {quote(milliseconds)}, should be a length in ms")
     return int(milliseconds / 1000 * entry(values, "sample_rate", source=source))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,11 @@ def test_a_gain_that_scales_nothing(official: tuple[Path, WaveNet], tmp_path: Pa
     assert imported(official[0], tmp_path, global_gain_scale=scale).config.gain == 1.0
 
 
+def test_a_gain_that_is_no_number(official: tuple[Path, WaveNet], tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="gain: found None, should be"):
+        imported(official[0], tmp_path, global_gain_scale=None)
+
+
 def test_lengths_in_milliseconds(official: tuple[Path, WaveNet], tmp_path: Path) -> None:
     changes = {"hop_size": None, "frame_shift_ms": 11.63, "win_length": -1, "win_length_ms": 46.4}
     model = imported(official[0], tmp_path, **changes)
@@ -165,6 +171,10 @@ def test_lengths_in_milliseconds(official: tuple[Path, WaveNet], tmp_path: Path)
         ({"hop_size": None}, "frame_shift_ms: found None, should be a length in ms"),
         ({"win_length": -1}, r"win_length_ms: found -1\.0, should be a length in ms"),
         ({"hop_size": "256"}, "hop_size: found '256', should be a valid integer"),
+        (
+            {"hop_size": None, "frame_shift_ms": math.inf},
+            "frame_shift_ms: found inf, should be a length in ms",
+        ),
         ({"sample_rate": 22050.5}, r"sample_rate: found 22050\.5, should be a valid integer"),
     ],
 )
