@@ -33,6 +33,9 @@ MAX_PARTS = 10_000
 MAX_VALUES = 1_000_000
 """Greatest number of values that a loaded one holds."""
 
+MAX_DIMENSIONS = 32
+"""Greatest number of dimensions of an array, as in numpy 1: a product of more sizes can take any time."""
+
 MUTATING = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS", "BUILD")
 """Instructions that change the lowest of the values that they take, and leave it on the stack."""
 
@@ -202,11 +205,11 @@ class PickledArray:
         """
         _, shape, kind, by_columns, content = self.state
         dtype = kind.dtype()
-        if not all(type(size) is int for size in shape):
+        if len(shape) > MAX_DIMENSIONS or not all(type(size) is int for size in shape):
             raise ValueError(f"an array has the shape {quote(shape)}")
         raw = content.encode("latin1") if isinstance(content, str) else content
         if not isinstance(raw, bytes) or len(raw) != dtype.itemsize * math.prod(shape):
-            raise ValueError(f"an array of shape {shape} and {dtype} holds another number of bytes")
+            raise ValueError(f"an array of shape {quote(shape)} and {dtype} holds another number of bytes")
         return np.frombuffer(raw, dtype).reshape(shape, order="F" if by_columns else "C")
 
 
