@@ -149,6 +149,8 @@ def test_dns(tmp_path: Path) -> None:
     for reader in ("00103", "00204", "11564"):
         wav(root / "clean_fullband" / "read_speech" / f"book_1_chp_2_reader_{reader}_3_abc.wav")
     wav(root / "clean_fullband" / "vctk_wav48" / "p225_001.wav")
+    for take in ("arpeggios/belt/f1.wav", "scales/f1.wav"):
+        wav(root / "clean_fullband" / "VocalSet_48kHz_mono" / "female1" / take)
     wav(root / "noise_fullband" / "door.wav")
     found = prepare("dns", tmp_path)
     assert {e.group for e in found.entries if e.kind == "speech"} == {
@@ -156,6 +158,7 @@ def test_dns(tmp_path: Path) -> None:
         "reader-00204",
         "reader-11564",
         "p225",
+        "VocalSet_48kHz_mono/female1",
     }
     assert [e.path.name for e in found.entries if e.kind == "noise"] == ["door.wav"]
     assert found.notes == ["impulse_responses is not there: no rir"]
