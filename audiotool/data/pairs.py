@@ -42,7 +42,7 @@ def scan_pairs(
     noisy = scan(folder, "pair", group, "train", source, licence, progress=progress)
     clean = scan(targets, progress=progress)
     by_name = _by_name(targets, clean.entries)
-    result = Scan([], noisy.unreadable | clean.unreadable)
+    result = Scan([], noisy.unreadable | clean.unreadable, noisy.notes)
     alone: list[str] = []
     used: set[str] = set()
     for entry in noisy.entries:

@@ -39,6 +39,7 @@ def test_files_of_one_name_are_a_pair(folders: tuple[Path, Path]) -> None:
     assert found.entries[0].targets == (folders[1] / "anna" / "a.flac",)
     assert {(e.kind, e.split, e.source) for e in found.entries} == {("pair", "valid", "noisy")}
     assert found.notes == [
+        "speakers are names of folders, such as noisy of alone.wav; --speaker-pattern finds others",
         f"left out, without a target in {folders[1]}: alone.wav",
         f"left out, targets without a recording in {folders[0]}: unused.wav",
     ]
