@@ -252,8 +252,7 @@ def _compare_blocks(
     """Return the scores of a file, read block by block together with its reference; differences become
     notes, which call it `label`."""
     first, second = probe(reference), probe(other)
-    if first.frames != second.frames:
-        notes.append(_unequal(label, second.frames or 0, first.frames or 0))
+    notes += _unequal(label, second.frames or 0, first.frames or 0, first.sample_rate)
     found = [METRICS.get(name) for name in metrics]
     each = []
     for channel in range(first.channels):
@@ -350,9 +349,7 @@ def _matching(
         waveform = waveform[: len(reference)]
     if len(waveform) != len(reference):
         raise InputError(f"{path} has {len(waveform)} channels, its reference {len(reference)}")
-    own, others = waveform.shape[1], reference.shape[1]
-    if own != others:
-        notes.append(_unequal(label, own, others))
+    notes += _unequal(label, waveform.shape[1], reference.shape[1], sample_rate)
     return waveform
 
 
@@ -366,5 +363,8 @@ def _require_whole(path: Path | str, own: int, others: int, sample_rate: int) ->
         raise InputError(f"{path} {reason}")
 
 
-def _unequal(name: str, own: int, others: int) -> str:
-    return f"{name} has {own} samples, its reference {others}: the first {min(own, others)} count"
+def _unequal(name: str, own: int, others: int, sample_rate: int) -> list[str]:
+    """Return a note on lengths that differ; none on a file that breaks off, of which nothing counts."""
+    if own == others or shortfall(own, others, sample_rate):
+        return []
+    return [f"{name} has {own} samples, its reference {others}: the first {min(own, others)} count"]
