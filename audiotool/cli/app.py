@@ -38,6 +38,7 @@ from audiotool.audio.formats import is_audio_name, is_media_name
 from audiotool.cli import screen, shells, tasks
 from audiotool.cli.local_paths import refuse_urls
 from audiotool.cli.metavars import unify_metavars
+from audiotool.cli.narrow_help import plain_where_narrow
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
 from audiotool.cli.usage import describe, is_of_click, is_usage_error
@@ -65,6 +66,7 @@ class Subcommands(TyperGroup):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         unify_metavars(self)
+        plain_where_narrow(self)
         self._found: dict[str, Any] = {}
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -96,6 +98,7 @@ class Subcommands(TyperGroup):
             unify_metavars(each)
             refuse_urls(each)
             flow(each)
+            plain_where_narrow(each)
         return command
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -6,7 +6,9 @@ import itertools
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -101,6 +103,31 @@ def test_help_calls_values_by_words_in_capitals() -> None:
         "walk(typer.main.get_command(app), [])\n"
     )
     run_program(program)
+
+
+def commands_below(command: Any, words: list[str]) -> Iterator[tuple[Any, list[str]]]:
+    """Yield a command and all below it, with their words."""
+    yield command, words
+    for name in getattr(command, "list_commands", lambda _: [])(None):
+        yield from commands_below(command.get_command(None, name), [*words, name])
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+def test_help_cuts_neither_names_nor_text(columns: int) -> None:
+    for command, words in commands_below(typer.main.get_command(app_module.app), []):
+        shown = runner.invoke(app_module.app, [*words, "--help"], env={"COLUMNS": str(columns)}).output
+        options = [p for p in command.get_params(typer.Context(command)) if not p.hidden]
+        own = [command.help, command.epilog, *(getattr(p, "help", None) for p in options)]
+        assert shown.count("…") == sum((text or "").count("…") for text in own), words
+        names = {name for p in options for name in (*p.opts, *p.secondary_opts) if name.startswith("-")}
+        assert names <= set(re.split(r"[\s,|│/]+", shown)), words
+
+
+def test_help_in_a_narrow_terminal_keeps_lines_and_sentences_whole() -> None:
+    narrow = runner.invoke(app_module.app, ["denoise", "--help"], env={"COLUMNS": "60"}).output
+    assert "\n  audiotool denoise recordings/ -o cleaned/ --jobs 4 --skip-existing\n" in narrow
+    commands = runner.invoke(app_module.app, ["--help"], env={"COLUMNS": "60"}).output
+    assert " ".join(commands.split()).count("waveforms, and spectrograms on the mel scale.") == 1
 
 
 def test_without_words_it_prints_its_help() -> None:
