@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
+from audiotool.audio import PIPE
 from audiotool.audio.extras import CHUNKED, family_of
 from audiotool.audio.formats import preferred_subtype, shows_video, subtypes_of
 from audiotool.audio.reader import AudioInfo, AudioReader
@@ -90,6 +91,7 @@ def process_file(
             live=reader.is_pipe and raw is not None,
         )
         session = opened.session
+        pictures = list(_remarks_on_pictures(reader, goal))
         with contextlib.ExitStack() as stack:
             writers = _open_writers(goal, reader, session, stack, raw)
             done = 0
@@ -113,6 +115,7 @@ def process_file(
         warnings=(
             *reader.warnings,
             *opened.remarks,
+            *pictures,
             *remarks_on_outputs(writers, info, session.output_rate),
         ),
     )
@@ -181,6 +184,16 @@ def remarks_on_outputs(writers: Sequence[Writer], info: AudioInfo, rate: int) ->
     is_readable_alone = family_of(info.format) in CHUNKED and preferred not in subtypes_of(info.format)
     if is_readable_alone and writers[0].subtype == "PCM_16":
         yield f"{preferred} can be read, and not written: PCM_16 is written"
+
+
+def _remarks_on_pictures(reader: AudioReader, goal: Target) -> Iterator[str]:
+    """Yield a line if a video, which is open, loses its pictures and the user has asked for no format."""
+    if goal.format is not None or PIPE in goal.places or reader.video is None or not reader.has_video:
+        return
+    if not any(shows_video(Path(place)) for place in goal.places):
+        ending = reader.video.suffix.lower() if shows_video(reader.video) else ".mkv"
+        named = f"--format {ending[1:]}, or an output named {ending}"
+        yield f"the sound alone is written: {named}, keeps the picture"
 
 
 def _write(output: Output, writers: list[Writer]) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 from kit.audio import write_speech
+from kit.video import write_video
 
 import audiotool
 from audiotool.audio.reader import AudioReader, read
@@ -68,6 +69,20 @@ def test_a_rate_that_the_coding_has_not_is_noted(
     found, rate = read(tmp_path / name)
     assert rate == (44100 if written is None else 48000)
     assert written is None or name == "out.webm" or found.shape == (1, 19200)
+
+
+@pytest.mark.parametrize(("name", "kept"), [("in.mkv", "mkv"), ("in.webm", "webm"), ("in.avi", "mkv")])
+def test_a_video_that_loses_its_pictures_is_noted(
+    denoiser: Pipeline, tmp_path: Path, name: str, kept: str
+) -> None:
+    video = write_video(tmp_path / name)
+    named = f"--format {kept}, or an output named .{kept}"
+    lost = f"the sound alone is written: {named}, keeps the picture"
+    assert lost in denoiser.process_file(video, tmp_path / "out.wav").warnings
+    asked = denoiser.process_file(video, Target((tmp_path / "asked.wav",), format="wav"))
+    shown = denoiser.process_file(video, tmp_path / f"out.{kept}")
+    sound = denoiser.process_file(tmp_path / "out.wav", tmp_path / "again.wav")
+    assert not [text for each in (asked, shown, sound) for text in each.warnings if "picture" in text]
 
 
 def test_the_residual_is_input_minus_output(denoiser: Pipeline, tmp_path: Path) -> None:
