@@ -42,11 +42,16 @@ log = logging.getLogger(__name__)
 def closest(word: str, allowed: list[str]) -> str | None:
     """Return the allowed word that is most like a misspelt one, None if none is.
 
-    Upper and lower case do not count. A word in which more than a third is wrong has no closest one.
+    Upper and lower case do not count. At least seven tenths of a word have to be right, or half of one that
+    begins with the same four letters.
     """
-    folded = {name.lower(): name for name in reversed(allowed)}
-    close = difflib.get_close_matches(word.lower(), folded, n=1, cutoff=0.65)
-    return folded[close[0]] if close else None
+    word, folded = word.lower(), {name.lower(): name for name in reversed(allowed)}
+    begun = [name for name in folded if name.startswith(word[:4])]
+    # A wrong letter is a third of a word of three.
+    cutoff = 0.7 if len(word) > 3 else 0.65
+    found = difflib.get_close_matches(word, folded, n=1, cutoff=cutoff)
+    found = found or difflib.get_close_matches(word, begun, n=1, cutoff=0.5)
+    return folded[found[0]] if found else None
 
 
 def nearest(word: str, allowed: list[str]) -> str:
