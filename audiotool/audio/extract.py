@@ -32,6 +32,9 @@ OF_SAMPLES = {
 }
 """Chunks that describe the samples; an output has its own."""
 
+WHOLE = ("RIFF", "RF64", "BW64", "FORM", "riff")
+"""Names of the chunk that is a whole file; behind the chunks of a first file it is another recording."""
+
 Piece = TypeVar("Piece")
 
 
@@ -108,7 +111,7 @@ def _bodies(
 
 
 def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, int]]:
-    """Yield name, begin and size of each chunk's body, up to the first invalid one."""
+    """Yield name, begin and size of each chunk's body, up to the first invalid one or another recording."""
     form, head, align = {
         "RIFF": (12, struct.Struct("<4sI"), 2),
         "AIFF": (12, struct.Struct(">4sI"), 2),
@@ -127,7 +130,7 @@ def _chunks(file: BinaryIO, family: str, end: int) -> Iterator[tuple[str, int, i
         elif family == "RIFF" and name == "data" and size == 0xFFFFFFFF and size64:
             size = size64
         begin = at + head.size
-        if size < 0 or begin + size > end or not name.isprintable():
+        if size < 0 or begin + size > end or not name.isprintable() or name in WHOLE:
             return
         yield name, begin, size
         at = begin + size + (-size % align)

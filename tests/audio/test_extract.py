@@ -6,7 +6,9 @@ import io
 import struct
 import time
 
+import numpy as np
 import pytest
+import soundfile
 
 from audiotool.audio import extract, flac
 from audiotool.audio.extract import read_extras
@@ -39,6 +41,14 @@ def test_speakers_are_a_mask_of_32_bits_or_none(said: bytes, mask: int) -> None:
     body = comments(COMMENT.encode() + b"=" + said)
     file = io.BytesIO(b"fLaC" + bytes([flac.VORBIS_COMMENT | 0x80]) + len(body).to_bytes(3, "big") + body)
     assert read_extras(file, "FLAC") == Extras("FLAC", (Part("comments", body),), mask)
+
+
+@pytest.mark.parametrize("form", ["WAV", "WAVEX", "RF64", "AIFF", "W64", "CAF"])
+def test_another_recording_behind_is_no_chunk(form: str) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros(2000), 16000, "PCM_16", format=form)
+    first = read_extras(file, form)
+    assert read_extras(io.BytesIO(2 * file.getvalue()), form) == first
 
 
 def test_large_comments_of_an_ogg_take_no_more_time_each() -> None:
