@@ -49,8 +49,8 @@ Form = tuple[str, str, int, int]
 GSM_FRAMES = 160
 """Samples of a block of GSM 06.10; WAV has two in one."""
 
-LOUDEST_MP3 = 1e5
-"""Greatest absolute sample for LAME: noise of 1e6 ends the process."""
+LOUDEST_MP3 = 100.0
+"""Greatest absolute sample for LAME: at the lowest bit rate a sine of 1000 ends the process."""
 
 PACKED = ("PAF", "PCM_24")
 """Container and sample format of samples that lie in blocks."""
@@ -177,10 +177,6 @@ class FileWriter(ReplacingWriter):
             self._tags = {}
 
     def _put(self, block: FloatBlock) -> None:
-        if self.format == "MP3" and self.peak > LOUDEST_MP3:
-            raise InputError(
-                f"cannot write {self.path}: MP3 does not hold a peak of {self.peak:g}: choose .wav"
-            )
         data: NDArray[np.generic] = vorbis_order.as_vorbis(
             block, vorbis_order.places(self.subtype, block.shape[1])
         )
@@ -191,6 +187,10 @@ class FileWriter(ReplacingWriter):
             data, beyond = limit(block)
             self.limited += beyond
         try:
+            if self.format == "MP3" and self.peak > LOUDEST_MP3:
+                raise InputError(
+                    f"cannot write {self.path}: MP3 does not hold a peak of {self.peak:g}: choose .wav"
+                )
             self._check_scratch(len(block), self.frames)
             self._container(self._form[3], self.frames)
             with self._writing():
