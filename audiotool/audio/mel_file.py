@@ -154,9 +154,9 @@ class FeatureReader(Features):
             # It is unpacked to a temporary file, which is memory-mapped. Windows opens it only when it is
             # closed, and removes none that an error's traceback still maps.
             folder = self._stack.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
-            with archive.open(f"{name}.npy") as packed:
-                _check_header(packed, archive.getinfo(f"{name}.npy").file_size)
             size, room = archive.getinfo(f"{name}.npy").file_size, shutil.disk_usage(folder).free
+            with archive.open(f"{name}.npy") as packed:
+                _check_header(packed, size)
             if size > room:
                 raise InputError(f"{path} unpacks to {size} bytes, {tempfile.gettempdir()} has {room} left")
             unpacked = Path(folder) / "mel.npy"
@@ -201,11 +201,8 @@ class _Slices:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    size = path.stat().st_size
-    if not size:
-        raise ValueError("the file is empty")
     with path.open("rb") as file:
-        _check_header(file, size)
+        _check_header(file, path.stat().st_size)
     return np.load(path, mmap_mode="r", allow_pickle=False)
 
 
@@ -215,10 +212,11 @@ def _check_header(file: IO[bytes], size: int) -> None:
     Raises:
         ValueError: they cannot, the array is not of floating point, or there is no such header.
     """
-    version = np.lib.format.read_magic(file)
+    if not size:
+        raise ValueError("the file is empty")
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     try:
-        shape, _, dtype = read[version](file)
+        shape, _, dtype = read[np.lib.format.read_magic(file)](file)
     except Exception as error:  # numpy parses a header as Python, and quotes all of it
         raise ValueError("it does not begin as an array of numpy does") from error
     if not np.issubdtype(dtype, np.floating):

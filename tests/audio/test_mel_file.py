@@ -83,6 +83,8 @@ def npy(shape: str, kind: str = "'<f4'") -> bytes:
         (npy("(2, 4)", "'|O'"), "it holds object, not floating point"),
         (npy("(2, 4)", "'<i4'"), "it holds int32, not floating point"),
         (npy("(" * 200 + ")" * 200), "it does not begin as an array of numpy does$"),
+        (b"Dear friend, ...", "it does not begin as an array of numpy does$"),
+        (b"", "the file is empty$"),
     ],
 )
 @pytest.mark.filterwarnings("error")
