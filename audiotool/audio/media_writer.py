@@ -109,7 +109,11 @@ class MediaWriter(ReplacingWriter):
             if wanted.extras.mask not in (0, speakers.of_layout(self._layout)):
                 lost.append(speakers.called(wanted.extras.mask))
             unknown = [name for name in wanted.tags if name not in TAGS.values()]
-            self.dropped = remuxer.dropped if wanted.video else [*lost, *unknown]
+            if wanted.video:
+                # Of tags and covers the remuxer knows what is kept; it sees no chunks, as of a WAV.
+                self.dropped = [*remuxer.dropped, *(lost if wanted.extras.family else ())]
+            else:
+                self.dropped = [*lost, *unknown]
             self._opened = opened.pop_all()
 
     def _layout_of(self, channels: int) -> str:

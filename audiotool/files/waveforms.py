@@ -183,7 +183,7 @@ def remarks_on_outputs(writers: Sequence[Writer], info: AudioInfo, rate: int) ->
         yield f"{coded}: at {rate} Hz {preferred} is written"
     is_readable_alone = family_of(info.format) in CHUNKED and preferred not in subtypes_of(info.format)
     if is_readable_alone and writers[0].subtype == "PCM_16":
-        yield f"{preferred} can be read, and not written: PCM_16 is written"
+        yield f"{preferred} cannot be written to {info.format}: PCM_16 is written"
 
 
 def _remarks_on_pictures(reader: AudioReader, goal: Target) -> Iterator[str]:

@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 import audiotool
 from audiotool.audio import media
 from audiotool.audio.formats import format_for, subtype_for
+from audiotool.audio.outputs import open_writer
 from audiotool.audio.reader import AudioReader, probe, read
+from audiotool.audio.writer import OutputFormat
 from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError
 from audiotool.metrics.pairing import pair_files
@@ -154,7 +156,7 @@ def test_chunks_and_tags_of_a_wav_that_libsndfile_cannot_decode(tmp_path: Path) 
     data = path.read_bytes() + b"NICE" + (6).to_bytes(4, "little") + b"ANI=49"
     path.write_bytes(data[:4] + (len(data) - 8).to_bytes(4, "little") + data[8:])
     result = audiotool.load("denoise-tiny-16k").process_file(path, tmp_path / "out.wav")
-    assert result.warnings == ("G726 can be read, and not written: PCM_16 is written",)
+    assert result.warnings == ("G726 cannot be written to WAV: PCM_16 is written",)
     with AudioReader(path) as before, AudioReader(tmp_path / "out.wav") as after:
         assert before.info.subtype == "G726"
         bodies = [
@@ -163,6 +165,10 @@ def test_chunks_and_tags_of_a_wav_that_libsndfile_cannot_decode(tmp_path: Path) 
         assert bodies[0] == bodies[1]
         assert sorted(bodies[0]) == ["NICE", "bext"]
         assert before.tags == after.tags == {"title": "Call 17", "date": "2026-11-30"}
+        wanted = OutputFormat(8000, 1, tags=before.tags, extras=before.extras, video=before.video)
+        with open_writer(tmp_path / "out.m4a", wanted) as writer:
+            writer.write(np.zeros((8000, 1), np.float32))
+        assert writer.dropped == ["bext", "NICE", "originator_reference", "time_reference"]
 
 
 def test_a_cover_is_named(tmp_path: Path) -> None:
