@@ -61,7 +61,7 @@ def find_inputs(inputs: Sequence[str], outputs: Iterable[str], kind: Inputs) -> 
     expanded = {text: _expand(text, places, kind.endings) for text in inputs}
     missing = [text for text, of_text in expanded.items() if of_text is None]
     if missing:
-        hint = _hint(missing, places) or meant_by(missing, inputs, kind.endings)
+        hint = _hint(missing, places) or meant_by(missing, inputs, bool(places), kind.endings)
         raise PlanError(f"no such input: {listed(missing)}{hint}")
     found = [f for of_text in expanded.values() for f in of_text or ()]
     if not found:

@@ -14,12 +14,15 @@ LONGEST = 10
 """Greatest number of words of which a name with spaces is looked for."""
 
 
-def meant_by(missing: Sequence[str], inputs: Sequence[str], endings: Collection[str]) -> str:
+def meant_by(
+    missing: Sequence[str], inputs: Sequence[str], has_output: bool, endings: Collection[str]
+) -> str:
     """Return the end of a message; "" where nothing comes near.
 
     Args:
         missing: the inputs that do not exist, one or more.
         inputs: all of the command line, in its order.
+        has_output: an output is named, so that no input is meant as one.
         endings: those of the names that may be meant.
     """
     first = missing[0]
@@ -28,7 +31,8 @@ def meant_by(missing: Sequence[str], inputs: Sequence[str], endings: Collection[
         name = " ".join(words[:count])
         if os.path.lexists(name):
             return f"; a name with spaces is put in quotes: {shlex.quote(name)}"
-    if len(inputs) == 2 and missing == inputs[1:] and is_output_name(Path(first)):
+    is_second = len(inputs) == 2 and first == inputs[1] != inputs[0]
+    if is_second and not has_output and is_output_name(Path(first)):
         return f"; an output is named with -o: -o {shlex.quote(first)}"
     near = _nearest(Path(first), inputs, endings)
     return "" if near is None else f"; did you mean {shlex.quote(near)}?"

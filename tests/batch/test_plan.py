@@ -263,6 +263,11 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         "no such input: other/a, take.wav; a name with spaces is put in quotes: 'other/a take.wav'$",
     ),
     "an output without -o": (["in/a.wav", "b.flac"], {}, "b.flac; an output is named with -o: -o b.flac$"),
+    "a misspelt input beside -o": (
+        ["in/a.wav", "in/sub/bb.flac"],
+        {"output": "out"},
+        "no such input: in/sub/bb.flac; did you mean in/sub/b.flac[?]$",
+    ),
     "nothing that is near": (["in/notes.wav"], {}, "no such input: in/notes.wav$"),
     "pattern without matches": (["in/*.mp3"], {"output": "out"}, "no such input"),
     "folder without audio": (["bare"], {"output": "out"}, "no audio files in bare"),
