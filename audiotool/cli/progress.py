@@ -252,6 +252,7 @@ class Bars(Lines):
         self._rates: dict[str, int] = {}
         self._starts: dict[str, float] = {}
         self._pace = _pace_of(plan.jobs)
+        self._scores = False
         self._batch = None
         if self._total > 1:
             amount = f"0/{self._total}"
@@ -289,7 +290,8 @@ class Bars(Lines):
         super().finished(outcome)
         if self._batch is not None:
             elapsed = self._pace.elapsed_s
-            tells = elapsed > 0 and not _is_scored(outcome)
+            self._scores |= _is_scored(outcome)
+            tells = elapsed > 0 and not self._scores
             speed = f"{self._seconds / elapsed:.1f}x real time" if tells else ""
             amount = f"{self._count}/{self._total}"
             self.progress.update(self._batch, completed=self._pace.done, amount=amount, speed=speed)

@@ -12,6 +12,12 @@ from typer.testing import Result
 from audiotool.models.base import Model
 
 
+@pytest.fixture(autouse=True)
+def lines_for_people(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test begins with the events that an earlier command of `--progress json` has asked for."""
+    monkeypatch.setattr("audiotool.cli.screen._json_events", False)
+
+
 @pytest.fixture
 def vocode(vocos: Model) -> Callable[..., Result]:
     """Run the command with `vocos` in this process."""

@@ -249,6 +249,9 @@ def test_the_bar_of_a_batch_is_that_of_the_bytes_to_do(
     ]
     assert bars.progress.tasks[0].total == 1000
     assert bars.progress.tasks[0].fields["speed"] == "0.0x real time", "3 s in 100 s"
+    for scores in ({"pesq": Value(2.5)}, {}):
+        bars.finished(Outcome(sized[5], "done", [Row("scored", scores)], seconds=1.0))
+        assert not bars.progress.tasks[0].fields["speed"], "the time has the scoring in it"
 
 
 def test_a_file_of_several_stems_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
