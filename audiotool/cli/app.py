@@ -2,9 +2,9 @@
 
 A subcommand is a task (`cli/tasks.py`), or a module of this package with
 `app = typer.Typer(add_completion=False)`; its name is the module's, with hyphens. One command in that Typer
-makes a command, several a group. Modules are imported when they are needed and import nothing heavy
-themselves, so that `audiotool --help` stays fast. They raise `AudiotoolError`, or `typer.Exit(1)` once failed
-jobs have been reported.
+makes a command, several a group (`cls=Group`). Modules are imported when they are needed and import nothing
+heavy themselves, so that `audiotool --help` stays fast. They raise `AudiotoolError`, or `typer.Exit(1)` once
+failed jobs have been reported.
 
 Exit codes: `EXIT_CODES`.
 """
@@ -30,7 +30,6 @@ from typing import Annotated, Any
 
 import typer
 from typer._completion_classes import completion_init
-from typer.core import TyperGroup
 
 import audiotool.cli
 from audiotool import signals, stdio
@@ -41,8 +40,8 @@ from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.narrow_help import plain_where_narrow
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
-from audiotool.cli.usage import describe, is_of_click, is_usage_error
-from audiotool.discovery import nearest, warn_once
+from audiotool.cli.usage import Group, describe, is_of_click, is_usage_error
+from audiotool.discovery import warn_once
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.tasks.base import TASKS
@@ -57,7 +56,7 @@ EXIT_CODES = (
 )
 
 
-class Subcommands(TyperGroup):
+class Subcommands(Group):
     """The tasks and the modules of `audiotool.cli`, as commands."""
 
     debug = False
@@ -101,12 +100,8 @@ class Subcommands(TyperGroup):
             plain_where_narrow(each)
         return command
 
-    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        word = args[0] if args else "-"
-        if not word.startswith("-") and self.get_command(ctx, word) is None:
-            hint = _task_before(word) or nearest(word, self.list_commands(ctx))
-            ctx.fail(f"there is no command '{word}'{hint}")
-        return super().resolve_command(ctx, args)
+    def hint(self, ctx: Any, word: str) -> str:
+        return _task_before(word) or super().hint(ctx, word)
 
     def main(self, args: Sequence[str] | None = None, *extra: Any, **options: Any) -> Any:
         """Take `--debug` from anywhere before a `--`, and `help` for `--help`, then run the command."""
@@ -182,8 +177,8 @@ class Subcommands(TyperGroup):
 
 
 def _task_before(word: str) -> str:
-    """Return how a recording is processed, the end of a message; "" for a word that is none."""
-    if not (os.path.isfile(word) or is_audio_name(Path(word)) or is_media_name(word)):
+    """Return how a recording or a folder is processed, the end of a message; "" for a word that is none."""
+    if not (os.path.exists(word) or is_audio_name(Path(word)) or is_media_name(word)):
         return ""
     return f"; what to do comes first, for example: audiotool denoise {shlex.quote(word)}"
 

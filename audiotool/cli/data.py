@@ -10,6 +10,7 @@ import typer
 
 from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import counting, say, write, write_document
+from audiotool.cli.usage import Group
 from audiotool.errors import PlanError
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson
@@ -18,7 +19,7 @@ from audiotool.text import one_line
 if TYPE_CHECKING:
     from audiotool.data.scan import Scan
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Manifests and training data.")
+app = typer.Typer(cls=Group, add_completion=False, no_args_is_help=True, help="Manifests and training data.")
 
 MANIFEST = typer.Option("--output", "-o", help="The manifest to write (.csv).", callback=named)
 OVERWRITE = typer.Option("--overwrite", help="Replace a manifest that exists.")

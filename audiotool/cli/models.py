@@ -13,6 +13,7 @@ import typer
 from audiotool.audio import PIPE
 from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import say, write, write_document
+from audiotool.cli.usage import Group
 from audiotool.errors import AudiotoolError, CheckpointError, PlanError, as_plan_error
 from audiotool.extras import require
 from audiotool.paths import refuse_url
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from audiotool.models.base import Model
 
 app = typer.Typer(
+    cls=Group,
     add_completion=False,
     no_args_is_help=True,
     help="List, show, verify, import and export models; write their cards.",

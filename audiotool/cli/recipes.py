@@ -9,6 +9,7 @@ import typer
 
 from audiotool.cli.screen import counting, table, write, write_document
 from audiotool.cli.screen import show as show_table
+from audiotool.cli.usage import Group
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.extras import require_extra
 from audiotool.tasks import completion
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from audiotool.data.config import Split
     from audiotool.recipe import Recipe
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="List, show and validate recipes.")
+app = typer.Typer(
+    cls=Group, add_completion=False, no_args_is_help=True, help="List, show and validate recipes."
+)
 
 Name = Annotated[
     str,

@@ -13,6 +13,7 @@ import typer
 
 from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.screen import progress, say, write_document
+from audiotool.cli.usage import Group
 from audiotool.cores import core_count
 from audiotool.errors import as_plan_error
 from audiotool.tasks.options import AsJson, Jobs, Quiet, ReportAudio, ReportAudioChoice
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from audiotool.report.report import Report, Run
     from audiotool.report.spool import Spool
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+app = typer.Typer(cls=Group, no_args_is_help=True, add_completion=False)
 
 LINE_SECONDS = 10.0
 """Least time between two lines that say how many pictures are drawn."""

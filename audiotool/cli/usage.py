@@ -8,6 +8,8 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
+from typer.core import TyperGroup
+
 from audiotool.discovery import nearest
 from audiotool.text import one_line
 
@@ -16,6 +18,20 @@ NO_NUMBER = re.compile(r"'(.*)' is not a valid (float|integer)(?: range)?\.", re
 
 WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(?:dB|Hz|s)", re.IGNORECASE)
 """A number with the unit in which options are."""
+
+
+class Group(TyperGroup):
+    """Commands below a command. An unknown one is refused with a hint, the nearest name."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        word = args[0] if args else "-"
+        if not word.startswith("-") and self.get_command(ctx, word) is None:
+            ctx.fail(f"there is no command '{word}'{self.hint(ctx, word)}")
+        return super().resolve_command(ctx, args)
+
+    def hint(self, ctx: Any, word: str) -> str:
+        """Return the end of the message that there is no such command."""
+        return nearest(word, self.list_commands(ctx))
 
 
 def is_of_click(error: Exception) -> bool:
@@ -60,8 +76,10 @@ def _nearest(wrong: str, context: Any) -> str:
 def _no_number(found: re.Match[str]) -> str:
     value, kind = found.groups()
     number = WITH_UNIT.fullmatch(value)
-    hint = "" if number is None else f": write {number[1]}"
-    return f"'{value}' is not a {'number' if kind == 'float' else 'whole number'}{hint}"
+    told = f"'{value}' is not a {'number' if kind == 'float' else 'whole number'}"
+    if number is None or (kind == "integer" and "." in number[1]):
+        return told
+    return f"{told}: write {number[1]}"
 
 
 def _file_hint(error: Any, words: Sequence[str]) -> str:

@@ -155,7 +155,12 @@ def test_a_word_that_is_like_no_command_gets_no_guess(word: str) -> None:
 def test_a_recording_in_the_place_of_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("notes of today").touch()
-    for word, quoted in (("gone.flac", "gone.flac"), ("notes of today", "'notes of today'")):
+    Path("noisy").mkdir()
+    for word, quoted in (
+        ("gone.flac", "gone.flac"),
+        ("notes of today", "'notes of today'"),
+        ("noisy", "noisy"),
+    ):
         result = runner.invoke(app_module.app, [word], env={"COLUMNS": "200"})
         assert result.exit_code == 2
         assert f"for example: audiotool denoise {quoted}" in result.output

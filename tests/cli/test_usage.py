@@ -31,11 +31,16 @@ pytestmark = pytest.mark.fast
             "invalid value for '--chunk': '10kHz' is not a number (see audiotool denoise --help)",
         ),
         (
+            "serve --port 80.5s",
+            "invalid value for '--port': '80.5s' is not a whole number (see audiotool serve --help)",
+        ),
+        (
             "denoise -j many",
             "invalid value for '--jobs' / '-j': 'many' is not a whole number (see audiotool denoise --help)",
         ),
         ("models show", "missing argument 'NAME' (see audiotool models show --help)"),
-        ("models frob", "no such command 'frob' (see audiotool models --help)"),
+        ("models frob", "there is no command 'frob' (see audiotool models --help)"),
+        ("data scn", "there is no command 'scn'; did you mean 'scan'? (see audiotool data --help)"),
         ("frob", "there is no command 'frob' (see audiotool --help)"),
         ("denoise --device", "option '--device' requires an argument"),
     ],
