@@ -208,8 +208,9 @@ def _asks_for_events(words: Sequence[str]) -> bool:
     return "--progress=json" in words or ("--progress", "json") in itertools.pairwise(words)
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(ctx: typer.Context, asked: bool) -> None:
+    # A shell that completes a line comes here, too.
+    if asked and not ctx.resilient_parsing:
         write(f"audiotool {__version__}\n")
         raise typer.Exit
 

@@ -25,7 +25,9 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         word = args[0] if args else "-"
-        if not word.startswith("-") and self.get_command(ctx, word) is None:
+        # A shell that completes a line asks what is below its words, and shows no error.
+        is_checked = not (word.startswith("-") or ctx.resilient_parsing)
+        if is_checked and self.get_command(ctx, word) is None:
             ctx.fail(f"there is no command '{word}'{self.hint(ctx, word)}")
         return super().resolve_command(ctx, args)
 

@@ -83,6 +83,19 @@ def test_values(line: str, names: set[str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("line", "names"),
+    [
+        ("audiotool help mod", ["models"]),
+        ("audiotool denois eva", ["evaluate"]),
+        ("audiotool models lst ver", ["verify"]),
+        ("audiotool --version eva", ["evaluate"]),
+    ],
+)
+def test_words_that_end_or_refuse_a_command_are_passed_over(line: str, names: list[str]) -> None:
+    assert completed(line) == names
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "audiotool denoise ",
