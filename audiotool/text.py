@@ -80,6 +80,8 @@ def to_json(value: Any, **layout: Any) -> str:
     document = re.sub(_SURROGATES, lambda found: "\\" + _escaped(found), document)
     if document.isprintable():
         return document
+    # The one control character that `json` takes for printable ASCII.
+    document = document.replace("\x7f", r"\u007f")
     # The layout of a document is of line breaks, which no text in it has.
     return re.sub(
         _UNPRINTABLE,

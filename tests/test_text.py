@@ -50,10 +50,10 @@ def test_one_line_keeps_the_spaces_of_a_name() -> None:
 
 
 def test_json_is_valid_and_survives_a_terminal() -> None:
-    text = to_json({"file": LATIN_1, "é": "a\x1b\x9b\u202e"})
+    text = to_json({"file": LATIN_1, "é": "a\x1b\x7f\x9b\u202e"})
     text.encode()
     assert text.isprintable()
-    assert json.loads(text) == {"file": r"caf\xe9.wav", "é": "a\x1b\x9b\u202e"}
+    assert json.loads(text) == {"file": r"caf\xe9.wav", "é": "a\x1b\x7f\x9b\u202e"}
 
 
 def test_json_in_ascii_has_the_same_values() -> None:
