@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import numbers
@@ -27,6 +28,7 @@ from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.shared_masks import SharedMasks, are_separated_together
 from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
+from audiotool.value_types import quote
 
 LONGEST_CHUNK_SECONDS = 3600.0
 """Greatest `chunk_seconds`. Longer chunks are not faster and take more memory."""
@@ -74,13 +76,16 @@ class Settings:
                 continue
             if isinstance(field.default, bool):
                 if not isinstance(value, bool | np.bool_):
-                    raise StreamError(f"{field.name} is True or False, got {value!r}")
+                    raise StreamError(f"{field.name} is True or False, got {quote(value)}")
                 object.__setattr__(self, field.name, bool(value))
                 continue
-            is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-            if not is_number or not math.isfinite(value):
-                raise StreamError(f"{field.name} is a number, got {value!r}")
-            object.__setattr__(self, field.name, float(value))
+            number = math.nan
+            if isinstance(value, numbers.Real) and not isinstance(value, bool):
+                with contextlib.suppress(OverflowError):
+                    number = float(value)
+            if not math.isfinite(number):
+                raise StreamError(f"{field.name} is a number, got {quote(value)}")
+            object.__setattr__(self, field.name, number)
         if not 0.0 <= self.mix <= 1.0:
             raise StreamError(f"mix is from 0 (input) to 1 (output), got {self.mix}")
         if (rate := self.output_rate) is not None:

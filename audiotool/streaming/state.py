@@ -31,6 +31,7 @@ from audiotool.errors import InputError, StreamError
 from audiotool.paths import in_utf8
 from audiotool.streaming.carried import DAMAGED, Value
 from audiotool.streaming.session import Session, Settings
+from audiotool.value_types import quote
 from audiotool.version import __version__
 from audiotool.writable import as_input_error
 
@@ -202,9 +203,9 @@ class StreamState:
 
 def _of_other_format(found: object, unknown: Sequence[str] = ()) -> str:
     """Return that a state is of another format, or has settings that this version does not know."""
-    what = f"of format {found!r}, this audiotool reads {FORMAT}"
+    what = f"of format {quote(found)}, this audiotool reads {FORMAT}"
     if found == FORMAT:
-        what = f"with {', '.join(map(repr, unknown))}, which this audiotool does not know"
+        what = f"with {', '.join(map(quote, unknown[:3]))}, which this audiotool does not know"
     return f"a stream's state {what}: begin the stream anew, or go on with the version that wrote it"
 
 

@@ -230,6 +230,14 @@ def bad_settings(header: dict[str, Any], arrays: dict[str, Any]) -> None:
     header["settings"]["mix"] = 7
 
 
+def huge_setting(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["settings"]["mix"] = 10**400
+
+
+def many_settings(header: dict[str, Any], arrays: dict[str, Any]) -> None:
+    header["settings"] |= {f"{n:0500}": 0.0 for n in range(100)}
+
+
 def new_setting(header: dict[str, Any], arrays: dict[str, Any]) -> None:
     header["settings"]["gain_db"] = 0.0
 
@@ -246,7 +254,16 @@ def test_a_state_of_a_later_version_is_refused_as_such(denoiser: Pipeline, tmp_p
         StreamState.load(edited(tmp_path / "a.safetensors", edit))
 
 
-@pytest.mark.parametrize("edit", [other_format, no_rate, strange_kind, lost_array, bad_settings])
+def test_unknown_settings_of_any_number_give_a_short_line(denoiser: Pipeline, tmp_path: Path) -> None:
+    denoiser.live(16000).state().save(tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match="which this audiotool does not know") as caught:
+        StreamState.load(edited(tmp_path / "a.safetensors", many_settings))
+    assert len(str(caught.value)) < 500 + len(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "edit", [other_format, no_rate, strange_kind, lost_array, bad_settings, huge_setting]
+)
 def test_files_that_hold_no_state_are_refused(denoiser: Pipeline, tmp_path: Path, edit: Any) -> None:
     live = denoiser.live(16000)
     live.feed(np.zeros(1000))
