@@ -61,6 +61,14 @@ def test_the_table_names_modules_that_are_there() -> None:
         assert not lacking, f"ARCHITECTURE.md's row of{room}names modules that are not there: {lacking}"
 
 
+def test_the_rows_of_audio_name_each_module_once() -> None:
+    rows = [line for line in TEXT.splitlines() if line.startswith("| `audio/`")]
+    named = re.findall(r"`(\w+\.py)`", "".join(rows))
+    assert sorted(named) == sorted(
+        path.name for path in PACKAGE.glob("audio/*.py") if path.stem != "__init__"
+    )
+
+
 def test_each_package_has_its_folder_of_tests() -> None:
     packages = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/test_*.py")}
