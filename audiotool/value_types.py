@@ -40,8 +40,8 @@ _PLAIN = {
 
 
 def quote(value: Any) -> str:
-    """Return a value for a message, shortened."""
-    return _quoting.repr(value)
+    """Return a value for a message, shortened, in one line (numpy writes several)."""
+    return re.sub("\n *", " ", _quoting.repr(value))
 
 
 class Range(NamedTuple):

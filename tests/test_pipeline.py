@@ -222,10 +222,10 @@ def test_attributes_that_do_nothing_are_refused(pipeline: audiotool.Pipeline) ->
                 setattr(thing, name, 1)
 
 
-@pytest.mark.parametrize("settings", [{"mix": 0.5}, {}, None, "mix"])
+@pytest.mark.parametrize("settings", [{"mix": 0.5}, {}, None, "mix", [0] * 1000])
 def test_settings_are_settings(pipeline: audiotool.Pipeline, settings: Any) -> None:
     before = pipeline.settings
-    with pytest.raises(StreamError, match="settings are a Settings, got"):
+    with pytest.raises(StreamError, match=r"^settings are a Settings, got.{,100}$"):
         pipeline.settings = settings
     assert pipeline.settings is before
     if settings is not None:

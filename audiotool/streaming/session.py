@@ -112,7 +112,7 @@ class Settings:
             StreamError: they are no `Settings`.
         """
         if not isinstance(value, Settings):
-            raise StreamError(f"settings are a Settings, got {value!r}")
+            raise StreamError(f"settings are a Settings, got {quote(value)}")
 
     def rate_for(self, sample_rate: int, model_rate: int) -> int:
         """Return the output's sample rate in Hz for the input's and the model's."""

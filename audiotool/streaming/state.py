@@ -76,7 +76,7 @@ class StreamState:
         """
         if not isinstance(value, StreamState):
             hint = ": StreamState.load(path) reads one" if isinstance(value, (str, Path)) else ""
-            raise StreamError(f"state is a StreamState, got {value!r}{hint}")
+            raise StreamError(f"state is a StreamState, got {quote(value)}{hint}")
 
     @classmethod
     def of(cls, session: Session, like: UserArray[Any] | None, checkpoint_sha256: str) -> StreamState:

@@ -278,7 +278,7 @@ def test_level_meter_equals_the_whole() -> None:
         ({"mix": float("nan")}, "mix is a number, got nan"),
         ({"mix": None}, "mix is a number, got None"),
         ({"mix": 10**400}, "mix is a number, got 1000"),
-        ({"mix": np.zeros((9, 9))}, r"mix is a number, got array.{,60}$"),
+        ({"mix": np.zeros((2, 1))}, r"mix is a number, got array\(\[\[0\.\], \[0\.\]\]\)$"),
         ({"output_rate": "48000"}, "output_rate is a number"),
         ({"output_rate": True}, "output_rate is a number, got True"),
         ({"output_rate": 0}, "output_rate is in Hz, a whole number above 0, got 0"),
