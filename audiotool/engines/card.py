@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from audiotool.configuration import Extent, Hertz, Length, Rate, Real, Stems, Width, check_types
+from audiotool.configuration import Extent, Hertz, Length, Rate, Stems, Width, check_types
 from audiotool.documents import read_json, read_text
 from audiotool.errors import CheckpointError
 from audiotool.value_types import Pattern, Range, quote
@@ -142,7 +142,7 @@ class Card(NamedTuple):
     input_channels: Width = 1
     stems: Stems = ("speech",)
     shorter: Extent = 0
-    drain_value: Real = 0.0
+    drain_value: float = 0.0
     uses_level: bool = False
     extends_from_hz: Hertz | None = None
     warm_up_seconds: WarmUp = 0.0
