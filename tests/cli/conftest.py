@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from kit.audio import write_speech
 from kit.command import run_command
 from typer.testing import Result
 
@@ -36,3 +37,13 @@ def denoise(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
         return run_command(*words, input=stdin)
 
     return call
+
+
+@pytest.fixture
+def batch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a batch of two files and a broken one has run, with every report."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b & c"):
+        write_speech(Path("in", f"{name}.wav"), 0.5)
+    Path("in", "broken.wav").write_bytes(b"RIFF")
+    return tmp_path
