@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import typer
@@ -27,9 +28,9 @@ def install(ctx: typer.Context, param: typer.CallbackParam, asked: bool) -> None
         try:
             install_callback(ctx, param, shell or True)
         finally:
-            # typer adds an empty line each time.
+            # typer adds an empty line each time. A file that is cut loses nothing on a full disk.
             if before is not None and bashrc.read_bytes() == before + b"\n":
-                bashrc.write_bytes(before)
+                os.truncate(bashrc, len(before))
     except typer.Exit:
         raise
     except (OSError, UnicodeError, RuntimeError) as error:
