@@ -54,6 +54,9 @@ TIMED = (
 )
 """Parts with positions in samples or a sample rate, which are wrong at another sample rate."""
 
+OF_CHANNELS = ("chan", "CHAN")
+"""Chunks of CAF and AIFF with the speakers of the channels, which are wrong for another number of them."""
+
 TAGS = {
     "title": ("INAM", "TIT2", "TITLE", "NAME"),
     "artist": ("IART", "TPE1", "ARTIST", "AUTH"),
@@ -117,8 +120,9 @@ class Extras(NamedTuple):
 
     def after(self, same_rate: bool, same_channels: bool) -> Extras:
         """Return the extras that are valid for an output of other samples and the same length in seconds."""
-        timed = [p.name.rstrip() for p in self.parts if not same_rate and p.name in TIMED]
-        kept = [_without_measures(p) for p in self.parts if p.name.rstrip() not in timed]
+        held = self.parts if same_channels else tuple(_without_speakers(self.parts))
+        timed = [p.name.rstrip() for p in held if not same_rate and p.name in TIMED]
+        kept = [_without_measures(p) for p in held if p.name.rstrip() not in timed]
         parts, measured = tuple(part for part, _ in kept), [name for _, names in kept for name in names]
         lost = (*self.lost, *timed, *measured)
         return self._replace(parts=parts, mask=self.mask if same_channels else 0, lost=lost)
@@ -179,6 +183,15 @@ def _fits_block(part: Part) -> bool:
     """Whether a block of a FLAC holds a part."""
     count = sum(1 for _ in comments(part.data)) if part.name == "comments" else 0
     return len(part.data) <= flac.LARGEST_BLOCK and count <= flac.MOST_COMMENTS
+
+
+def _without_speakers(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield the parts without what says which speakers the channels are for."""
+    for part in parts:
+        if part.name == "comments":
+            yield Part(part.name, without_comments(part.data, {speakers.COMMENT}))
+        elif part.name not in OF_CHANNELS:
+            yield part
 
 
 def _without_measures(part: Part) -> tuple[Part, list[str]]:

@@ -74,3 +74,23 @@ def test_comments_that_no_flac_holds_are_named(found: tuple[bytes, ...]) -> None
     assert Extras(parts=(part,)).split("FLAC", 1) == ([], ["MOOD"])
     fitting = Part("comments", comments(b"MOOD=calm"))
     assert Extras(parts=(fitting,)).split("FLAC", 1) == ([fitting], [])
+
+
+@pytest.mark.parametrize(
+    ("family", "part", "left"),
+    [
+        ("CAF", Part("chan", struct.pack(">III", 101 << 16 | 2, 0, 0)), ()),
+        ("AIFF", Part("CHAN", struct.pack(">III", 101 << 16 | 2, 0, 0)), ()),
+        (
+            "FLAC",
+            Part("comments", comments(b"MOOD=calm", COMMENT.encode() + b"=0x30")),
+            (Part("comments", comments(b"MOOD=calm")),),
+        ),
+    ],
+)
+def test_speakers_are_dropped_for_another_number_of_channels(
+    family: str, part: Part, left: tuple[Part, ...]
+) -> None:
+    extras = Extras(family, (part,))
+    assert extras.after(same_rate=True, same_channels=True) == extras
+    assert extras.after(same_rate=True, same_channels=False) == Extras(family, left)
