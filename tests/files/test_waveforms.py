@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -69,6 +71,21 @@ def test_a_rate_that_the_coding_has_not_is_noted(
     found, rate = read(tmp_path / name)
     assert rate == (44100 if written is None else 48000)
     assert written is None or name == "out.webm" or found.shape == (1, 19200)
+
+
+@pytest.mark.parametrize(("name", "noted"), [("out.wav", True), ("out.mp3", False)])
+def test_mp3_in_a_wav_that_becomes_pcm_is_noted(
+    denoiser: Pipeline, tmp_path: Path, name: str, noted: bool
+) -> None:
+    with av.open(str(tmp_path / "in.wav"), "w") as container:
+        sound: Any = container.add_stream("libmp3lame", rate=16000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 8000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, 0
+        container.mux(sound.encode(frame) + sound.encode(None))
+    assert soundfile.info(tmp_path / "in.wav").subtype == "MPEG_LAYER_III"
+    note = "MPEG_LAYER_III cannot be written to WAV: PCM_16 is written"
+    result = denoiser.process_file(tmp_path / "in.wav", tmp_path / name)
+    assert (note in result.warnings) == noted
 
 
 @pytest.mark.parametrize(("name", "kept"), [("in.mkv", "mkv"), ("in.webm", "webm"), ("in.avi", "mkv")])
