@@ -195,6 +195,10 @@ class Card(NamedTuple):
         card = cls(**_checked(cls, {**fields, "states": states}))
         if unknown := set(card.warmed_up) - {state.name for state in states}:
             raise ValueError(f"warmed_up: there is no state {quote(next(iter(unknown)))}")
+        if card.mel is not None:
+            from audiotool.dsp.mel import mel_config
+
+            mel_config(card.mel)
         return card
 
 

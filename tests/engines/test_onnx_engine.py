@@ -351,6 +351,7 @@ def test_cards_that_are_refused(tmp_path: Path, text: str | None, message: str) 
         ({"warmed_up": ("held", "other")}, "there is no state 'other'"),
         ({"macs_per_second": -1}, "macs_per_second: found -1"),
         ({"mel": 3}, "mel: found 3"),
+        ({"mel": {"preset": "hifigan-22k", "n_mels": 0}}, "card of a graph, or damaged (mel.n_mels: found 0"),
         ({"name": 3}, "name: found 3"),
         ({"states": (StateCard("held", (-4,), "float32", ""),)}, "shape.0: found -4"),
         ({"states": (StateCard("held", ("time",), "float32", ""),)}, "shape.0: found 'time'"),
