@@ -119,7 +119,7 @@ def _by_pyav(source: Any, name: str, refusal: Exception) -> MediaFile:
 
 
 def _more(file: ForwardFile | MediaFile, source: Any, name: str) -> list[str]:
-    """Return the warning of what may be samples behind the end that a WAV's header names, if any."""
+    """Return the remark on what may be samples behind the end that a WAV's header names, if any."""
     more, width = bytes_behind(source)
     if not more:
         return []

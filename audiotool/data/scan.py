@@ -119,12 +119,12 @@ def scan(
 
 
 def folder_speaker(paths: Sequence[Path]) -> Callable[[Path], str]:
-    """Return a function that guesses the speaker of one of these files: the name of a folder.
+    """Return a function that guesses the speaker of one of these files: the name of one of its folders.
 
-    It is a folder of the first level that has `DIVISIBLE_SPEAKERS` names or more, of which not all are those
-    of parts of a corpus (`SUBSET`) unless no level below has as many, else of the level with the most. The
-    folders below it are sessions, chapters or formats of a speaker: too large a group puts no voice into two
-    splits, too small a one does.
+    The speakers are the first level of folders, from the top, that has `DIVISIBLE_SPEAKERS` names or more. A
+    level whose names are all those of parts of a corpus (`SUBSET`) counts only if no other has as many; if
+    none has, the level with the most names is taken. What is below a speaker are its sessions, chapters or
+    formats: too large a group puts no voice into two splits, too small a one does.
     """
     folders = {path.parent.parts for path in paths}
     levels = [set(names) - {""} for names in itertools.zip_longest(*folders, fillvalue="")]

@@ -209,11 +209,14 @@ def _score(
     noisy: NDArray[Any] | None = None,
     stems: int = 1,
 ) -> Row:
-    """Return the metrics of one recording, averaged over its rows, from what `evaluate` has of such files.
+    """Return the metrics of one recording, averaged over its rows. They get what `evaluate` gives them.
 
     Args:
-        reference, estimate: (stems * C, T).
+        reference, estimate: (stems * C, T), the channels of each stem together.
+        sample_rate: Hz.
+        metrics: their names.
         noisy: the unprocessed input (C or more, T), whose first channels count; None where it is no waveform.
+        stems: number of stems.
     """
     from audiotool.dsp.bandwidth import BandwidthMeter
     from audiotool.metrics.base import METRICS

@@ -40,7 +40,7 @@ class Example(ABC):
         needs: required kinds of data (unless pairs are given and `uses_pairs`).
         uses_pairs: whether `data.pairs` can replace mixing.
         uses: shell patterns of the keys of `data`'s sections that have an effect.
-        uses_in_training: those of further keys, without one on an evaluation.
+        uses_in_training: those of the keys that have an effect on training alone.
 
     Args:
         material: the recordings of the split.
