@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from audiotool.errors import InputError
 from audiotool.text import one_line
+from audiotool.value_types import quote
 
 if TYPE_CHECKING:
     import torch
@@ -193,7 +194,7 @@ def whole_number(value: Any, what: str) -> int:
     """
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not 0 < value < math.inf or value != int(value):
-        raise InputError(f"{what}, a whole number above 0, got {value!r}")
+        raise InputError(f"{what}, a whole number above 0, got {quote(value)}")
     return int(value)
 
 

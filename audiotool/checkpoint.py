@@ -243,7 +243,7 @@ def open_engine(
     if threads is not None:
         is_whole = isinstance(threads, numbers.Integral) and not isinstance(threads, bool)
         if not is_whole or not 1 <= threads <= MOST_THREADS:
-            raise StreamError(f"threads is a whole number from 1 to {MOST_THREADS}, got {threads!r}")
+            raise StreamError(f"threads is a whole number from 1 to {MOST_THREADS}, got {quote(threads)}")
         threads = int(threads)
     device = name_of(device)
     graph, on_cpu = graph_of(path), device in ("auto", "cpu")

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from audiotool.errors import DeviceError
+from audiotool.value_types import quote
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +25,8 @@ def name_of(device: str | torch.device) -> str:
     if isinstance(device, str):
         return device
     if torch is None or not isinstance(device, torch.device):
-        raise DeviceError(f"a device is auto, cpu, cuda, cuda:N or mps, or a torch.device, got {device!r}")
+        known = "auto, cpu, cuda, cuda:N or mps, or a torch.device"
+        raise DeviceError(f"a device is {known}, got {quote(device)}")
     return str(device)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from audiotool.checkpoint import Metadata, files_of, read_metadata, sha256
 from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, UnknownCheckpoint
+from audiotool.value_types import quote
 
 FULL_BAND_HZ = 24000
 """Sample rate in Hz above which a task may have another default checkpoint."""
@@ -103,7 +104,7 @@ def resolve(name_or_path: str | Path) -> Path:
         UnknownCheckpoint: neither exists; the message lists the names.
     """
     if not isinstance(name_or_path, (str, os.PathLike)):
-        raise UnknownCheckpoint(f"a checkpoint is a name or a path, got {name_or_path!r}")
+        raise UnknownCheckpoint(f"a checkpoint is a name or a path, got {quote(name_or_path)}")
     for known in (bundled, imported):
         if (found := known().get(str(name_or_path))) is not None:
             return found

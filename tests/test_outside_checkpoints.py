@@ -117,10 +117,10 @@ def test_a_file_that_is_cut_off_is_called_so(tmp_path: Path, small: tuple[Any, A
         checkpoint.read_metadata(path)
 
 
-@pytest.mark.parametrize("name", [None, 3, b"denoise", ["denoise"]])
+@pytest.mark.parametrize("name", [None, 3, b"denoise", ["denoise"], torch.zeros((9, 9))])
 @pytest.mark.parametrize("load", [audiotool.load, audiotool.load_model])
 def test_what_is_neither_a_name_nor_a_path(load: Callable[[Any], object], name: Any) -> None:
-    with pytest.raises(UnknownCheckpoint, match="a checkpoint is a name or a path, got "):
+    with pytest.raises(UnknownCheckpoint, match=r"^a checkpoint is a name or a path, got .{,100}$"):
         load(name)
 
 

@@ -169,6 +169,8 @@ def test_an_array_tells_its_progress_and_ends_with_an_exception_from_it(pipeline
         (np.zeros(10), True, "got True"),
         (np.zeros(10), float("nan"), "got nan"),
         (np.zeros(10), [16000], "sample rate"),
+        (np.zeros(10), np.zeros((2, 1)), r"got array\(\[\[0\.\], \[0\.\]\]\)$"),
+        pytest.param(np.zeros(10), -(10**5000), "got an integer of 16610 bits", id="a huge rate"),
         (torch.zeros(10, dtype=torch.int64), 16000, "divide other integers"),
         (torch.zeros(10, dtype=torch.complex64), 16000, "floating point"),
         (torch.zeros(10, device="meta"), 16000, "without values"),

@@ -18,6 +18,7 @@ from audiotool.audio.levels import limited_words
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.paths import local_path
+from audiotool.value_types import quote
 from audiotool.writable import as_input_error
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def write(
     """
     for what, value in (("subtype", subtype), ("format", format)):
         if value is not None and not isinstance(value, str):
-            raise InputError(f"a {what} is a str, got {value!r}")
+            raise InputError(f"a {what} is a str, got {quote(value)}")
     if isinstance(path, (str, os.PathLike)) or not hasattr(path, "write"):
         place = local_path(path)
         _write(place, str(place), waveform, sample_rate, subtype, format)

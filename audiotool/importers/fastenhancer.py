@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, renamed
 from audiotool.importers.onnx_file import OnnxGraph, read_onnx
@@ -119,7 +120,7 @@ class FastEnhancerImporter(Importer):
         found = {**sizes, "win_length": sizes["n_fft"]}
         for key, value in configured.items():
             if value is not None and value != (list(found[key]) if key == "kernel_sizes" else found[key]):
-                raise CheckpointError(f"{source}: {key} is {value}, but the file has {found[key]}")
+                raise CheckpointError(f"{source}: {key} is {quote(value)}, but the file has {found[key]}")
 
 
 def _official_names(graph: OnnxGraph) -> dict[str, Tensor]:

@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
     Importer,
@@ -139,7 +140,7 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
     }
     for key, (value, found) in configured.items():
         if None not in (value, found) and value != found:
-            raise CheckpointError(f"{config}: {key} is {value}, but the tensors have {found}")
+            raise CheckpointError(f"{config}: {key} is {quote(value)}, but the tensors have {found}")
     chosen = {
         key: network[official_key]
         for official_key, key in CHOSEN.items()

@@ -169,7 +169,7 @@ class StreamState:
     def _from(cls, header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> StreamState:
         for name, kind in (("sample_rate", int), ("channels", int), ("model", str), ("engine", str)):
             if type(header[name]) is not kind or (kind is int and header[name] < 1):
-                raise ValueError(f"{name} is {header[name]!r}")
+                raise ValueError(f"{name} is {quote(header[name])}")
         settings = Settings(**header.pop("settings"))
         values = _restored(header.pop("values"), arrays)
         if not _is_finite(values):
@@ -251,7 +251,7 @@ def _restored(value: Any, arrays: dict[str, NDArray[Any]]) -> Value:
         return arrays[inner]
     if kind == "complex":
         return _complex(arrays[inner])
-    raise ValueError(f"a value of the kind {kind!r}")
+    raise ValueError(f"a value of the kind {quote(kind)}")
 
 
 def _complex(pairs: NDArray[Any]) -> NDArray[Any]:
