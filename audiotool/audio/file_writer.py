@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from audiotool.audio import speakers, vorbis_order
 from audiotool.audio.embed import embed, tag_parts
-from audiotool.audio.extras import Extras, family_of, holds_mask
+from audiotool.audio.extras import Extras, holds_mask
 from audiotool.audio.formats import (
     COMPANDED,
     INTEGER_BITS,
@@ -83,7 +83,8 @@ class FileWriter(ReplacingWriter):
                 f"Opus holds {', '.join(map(str, OPUS_RATES))} Hz, not {sample_rate}:"
                 " resample it, or choose another ending or format"
             )
-        self._take(wanted.tags, wanted.extras, channels)
+        self.recoded = wanted.recoding(self.format, self.subtype)
+        self._take({} if wanted.is_like_input(self.format) else wanted.tags, wanted.extras, channels)
         container = self._container(channels, wanted.frames)
         if self._mask and container == "WAV":
             container = "WAVEX"
@@ -168,8 +169,7 @@ class FileWriter(ReplacingWriter):
         if self._mask and self.subtype not in subtypes_of("WAVEX"):
             self.dropped += speakers.lost(self._mask, channels)
             self._mask = 0
-        same_family = extras.family != "" and extras.family == family_of(self.format)
-        self._tags = {} if same_family else dict(tags)
+        self._tags = dict(tags)
         if self._tags and self.format in ("MP3", "AIFF"):
             # libsndfile writes only a few tags to these containers, and cuts some.
             self._parts += tag_parts(self.format, self._tags, self._parts)

@@ -46,6 +46,7 @@ class PipeWriter(Writer):
             self.subtype = raw.subtype
             self.dropped = [*wanted.extras.names(), *wanted.tags]
             return
+        self.recoded = wanted.recoding("WAV", of_file)
         if self.subtype != of_file:
             self.recoded = f"{of_file} cannot be streamed: {self.subtype} is written"
         parts, lost = wanted.extras.split("WAV", wanted.channels)

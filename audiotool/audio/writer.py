@@ -14,7 +14,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from audiotool.atomic import Replacement
-from audiotool.audio.extras import Extras
+from audiotool.audio.extras import Extras, family_of
 from audiotool.audio.formats import UNLIMITED
 from audiotool.audio.levels import FloatBlock
 from audiotool.errors import InputError
@@ -48,6 +48,16 @@ class OutputFormat(NamedTuple):
     bitrate: float | None = None
     video: Path | None = None
 
+    def is_like_input(self, format_name: str) -> bool:
+        """Whether a format of libsndfile's is of the input's family (`extras.FAMILIES`)."""
+        return self.extras.family == family_of(format_name) != ""
+
+    def recoding(self, format_name: str, subtype: str) -> str:
+        """Return the remark that an output like the input has another subtype unasked; "" if it has not."""
+        if self.asked_subtype is not None or subtype == self.subtype or not self.is_like_input(format_name):
+            return ""
+        return f"{self.subtype} in {format_name} is only read: {subtype} is written"
+
 
 class Writer(ABC):
     """Base class of writers of blocks.
@@ -63,7 +73,7 @@ class Writer(ABC):
         limited: number of samples beyond full scale that an integer format could not hold.
         filling: number of silent samples that fill the last block of a coding; complete after `prepare`.
         resampled: remark for the user where the coding has not the sample rate that was wanted, else "".
-        recoded: the same where a pipe has not the coding that a file would have.
+        recoded: the same where an output of the input's container, or a pipe, has not the input's coding.
     """
 
     name: str

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from audiotool.arrays import Block
 from audiotool.audio import PIPE
-from audiotool.audio.extras import CHUNKED, family_of
-from audiotool.audio.formats import preferred_subtype, shows_video, subtype_for
+from audiotool.audio.formats import preferred_subtype, shows_video
 from audiotool.audio.reader import AudioInfo, AudioReader
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer
@@ -181,10 +180,6 @@ def remarks_on_outputs(writers: Sequence[Writer], info: AudioInfo, rate: int) ->
     if preferred != info.subtype and writers[0].subtype == preferred:
         coded = f"{info.subtype} is a coding of speech at {info.sample_rate} Hz"
         yield f"{coded}: at {rate} Hz {preferred} is written"
-    is_chunked = family_of(info.format) in CHUNKED
-    is_readable_alone = is_chunked and subtype_for(info.format, "", preferred, None) != preferred
-    if is_readable_alone and writers[0].subtype == "PCM_16":
-        yield f"{preferred} cannot be written to {info.format}: PCM_16 is written"
 
 
 def _remarks_on_pictures(reader: AudioReader, goal: Target) -> Iterator[str]:

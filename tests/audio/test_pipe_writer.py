@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from kit.audio import speech_like
 
+from audiotool.audio.extras import Extras
 from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.writer import OutputFormat
@@ -105,6 +106,13 @@ def test_pipe_output_has_the_coding_of_a_wav_file_or_says_so(
     assert (of_pipe.recoded != "") == (of_file.subtype != written)
     if of_pipe.recoded:
         assert of_pipe.recoded == f"{subtype} cannot be streamed: PCM_16 is written"
+
+
+def test_pipe_output_of_a_coding_that_is_only_read_says_so() -> None:
+    for family, asked, said in (("RIFF", None, True), ("RIFF", "PCM_16", False), ("CAF", None, False)):
+        wanted = OutputFormat(8000, 1, "G726", asked_subtype=asked, extras=Extras(family))
+        writer = PipeWriter(wanted, stdout=io.BytesIO())
+        assert writer.recoded == ("G726 in WAV is only read: PCM_16 is written" if said else "")
 
 
 def test_pipe_output_refuses() -> None:
