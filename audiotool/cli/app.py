@@ -104,7 +104,7 @@ class Subcommands(Group):
         return _task_before(word) or super().hint(ctx, word)
 
     def main(self, args: Sequence[str] | None = None, *extra: Any, **options: Any) -> Any:
-        """Take `--debug` from anywhere before a `--`, and `help` for `--help`, then run the command."""
+        """Take `--debug` from anywhere before a `--`, then run the command."""
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
         self.debug = "--debug" in words[:end]
@@ -112,8 +112,6 @@ class Subcommands(Group):
         screen.use_json_events(_asks_for_events(words[:end]))
         self._start_log()
         words = [w for n, w in enumerate(words) if w != "--debug" or n >= end]
-        if words[:1] == ["help"]:
-            words = [*words[1:], "--help"]
         self.words = words
         return super().main(words, *extra, **options)
 

@@ -21,7 +21,13 @@ WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(?:dB|Hz|s)", re.IGNORECASE)
 
 
 class Group(TyperGroup):
-    """Commands below a command. An unknown one is refused with a hint, the nearest name."""
+    """Commands below a command. An unknown one is refused with a hint, the nearest name; `help` before one, or
+    alone, is its `--help`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         word = args[0] if args else "-"

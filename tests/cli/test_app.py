@@ -167,10 +167,9 @@ def test_a_recording_in_the_place_of_a_command(tmp_path: Path, monkeypatch: pyte
 
 
 def test_help_is_a_word_too() -> None:
-    for words in ([], ["denoise"], ["models", "list"]):
-        asked, usual = (
-            runner.invoke(app_module.app, line) for line in (["help", *words], [*words, "--help"])
-        )
+    for line in ("help", "help denoise", "help models list", "models help", "models help list"):
+        words = [word for word in line.split() if word != "help"]
+        asked, usual = (runner.invoke(app_module.app, each) for each in (line.split(), [*words, "--help"]))
         assert (asked.exit_code, asked.output) == (0, usual.output)
 
 
