@@ -40,7 +40,7 @@ from audiotool.cli.metavars import unify_metavars
 from audiotool.cli.narrow_help import plain_where_narrow
 from audiotool.cli.paragraphs import flow
 from audiotool.cli.screen import fail, say, write
-from audiotool.cli.usage import Group, describe, is_of_click, is_usage_error
+from audiotool.cli.usage import Group, describe, is_of_click, is_usage_error, keep_context
 from audiotool.discovery import warn_once
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
@@ -64,6 +64,7 @@ class Subcommands(Group):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        keep_context(self)
         unify_metavars(self)
         plain_where_narrow(self)
         self._found: dict[str, Any] = {}
@@ -94,6 +95,7 @@ class Subcommands(Group):
         command.name = cmd_name
         for each in _with_subcommands(command):
             _reserve_output(each)
+            keep_context(each)
             unify_metavars(each)
             refuse_urls(each)
             flow(each)

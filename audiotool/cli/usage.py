@@ -21,8 +21,8 @@ WITH_UNIT = re.compile(r"([+-]?\d+(?:\.\d+)?)\s*(?:dB|Hz|s)", re.IGNORECASE)
 
 
 class Group(TyperGroup):
-    """Commands below a command. An unknown one is refused with a hint, the nearest name; `help` before one, or
-    alone, is its `--help`."""
+    """Commands below a command. An unknown one is refused with a hint, the nearest name; `help` before one is
+    its `--help`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if args[:1] == ["help"]:
@@ -51,6 +51,21 @@ def is_usage_error(error: Exception) -> bool:
     """Whether click found the command line wrong. Its other exceptions end the command, or print its help."""
     is_help = type(error).__name__ == "NoArgsIsHelpError"
     return is_of_click(error) and not is_help and isinstance(getattr(error, "message", None), str)
+
+
+def keep_context(command: Any) -> None:
+    """Let the errors of a command's words have the command, which some of click's have not."""
+    own = command.parse_args
+
+    def parse_args(ctx: Any, args: list[str]) -> Any:
+        try:
+            return own(ctx, args)
+        except Exception as error:
+            if is_usage_error(error) and getattr(error, "ctx", None) is None:
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
+
+    command.parse_args = parse_args
 
 
 def describe(error: Any, words: Sequence[str]) -> str:

@@ -42,7 +42,12 @@ pytestmark = pytest.mark.fast
         ("models frob", "there is no command 'frob' (see audiotool models --help)"),
         ("data scn", "there is no command 'scn'; did you mean 'scan'? (see audiotool data --help)"),
         ("frob", "there is no command 'frob' (see audiotool --help)"),
-        ("denoise --device", "option '--device' requires an argument"),
+        ("denoise --device", "option '--device' requires an argument (see audiotool denoise --help)"),
+        (
+            "models list --json=yes",
+            "option '--json' does not take a value (see audiotool models list --help)",
+        ),
+        ("--debug=1 doctor", "option '--debug' does not take a value (see audiotool --help)"),
     ],
 )
 def test_usage_errors_are_one_line(words: str, line: str) -> None:
