@@ -103,7 +103,13 @@ class Subcommands(Group):
         return command
 
     def hint(self, ctx: Any, word: str) -> str:
-        return _task_before(word) or super().hint(ctx, word)
+        return _task_before(word) or self._below(ctx, word) or super().hint(ctx, word)
+
+    def _below(self, ctx: Any, word: str) -> str:
+        """Return the commands of groups that have a name, the end of a message; "" if none has."""
+        groups = ((name, self.get_command(ctx, name)) for name in self.list_commands(ctx))
+        found = [f"'{name} {word}'" for name, group in groups if word in getattr(group, "commands", ())]
+        return f"; did you mean {' or '.join(found)}?" if found else ""
 
     def main(self, args: Sequence[str] | None = None, *extra: Any, **options: Any) -> Any:
         """Take `--debug` from anywhere before a `--`, then run the command."""

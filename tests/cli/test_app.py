@@ -146,7 +146,7 @@ def test_unknown_command_names_the_nearest() -> None:
     assert "did you mean 'denoise'" in result.output
 
 
-@pytest.mark.parametrize("word", ["compare", "enhance", "import", "record", "split"])
+@pytest.mark.parametrize("word", ["compare", "enhance", "record", "split"])
 def test_a_word_that_is_like_no_command_gets_no_guess(word: str) -> None:
     result = runner.invoke(app_module.app, [word])
     assert (result.exit_code, "did you mean" in result.output) == (2, False)

@@ -42,6 +42,12 @@ pytestmark = pytest.mark.fast
         ("models frob", "there is no command 'frob' (see audiotool models --help)"),
         ("data scn", "there is no command 'scn'; did you mean 'scan'? (see audiotool data --help)"),
         ("frob", "there is no command 'frob' (see audiotool --help)"),
+        ("export", "there is no command 'export'; did you mean 'models export'? (see audiotool --help)"),
+        (
+            "list",
+            "there is no command 'list'; did you mean 'models list' or 'recipes list'?"
+            " (see audiotool --help)",
+        ),
         ("denoise --device", "option '--device' requires an argument (see audiotool denoise --help)"),
         (
             "models list --json=yes",
