@@ -11,7 +11,7 @@ import typer
 from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import counting, say, write, write_document
 from audiotool.cli.usage import Group
-from audiotool.errors import PlanError
+from audiotool.errors import InputError, PlanError, as_plan_error
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
@@ -135,7 +135,8 @@ def prepare(
     from audiotool.data.manifest import write_manifest
 
     _check_manifest(output, overwrite)
-    chosen = CORPORA.get(corpus)
+    with as_plan_error():
+        chosen = CORPORA.get(corpus)
     if part is not None and part not in chosen.parts:
         raise typer.BadParameter(
             f"{corpus} has {'the parts ' + ', '.join(chosen.parts) if chosen.parts else 'no parts'}",
@@ -145,8 +146,6 @@ def prepare(
     with counting("reading") as tick:
         found = chosen().prepare(folder, part or default, tick)
     if not found.entries:
-        from audiotool.errors import InputError
-
         raise InputError(f"{folder}: nothing of {corpus} is there; expected: {chosen.layout}")
     splits = {entry.split for entry in found.entries}
     found.notes += [f"{s.value} is empty" for s in Split if s is not Split.auto and s.value not in splits]

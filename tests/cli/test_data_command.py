@@ -40,7 +40,7 @@ def test_scan_writes_a_manifest_and_says_what_it_holds(tmp_path: Path) -> None:
         (["scan", ".", "-o", "m.csv", "--stems", "a,b"], 2, "pairs need the folder of the clean"),
         (["scan", ".", "-o", "m.csv", "--targets", ".", "--kind", "rir"], 2, "leave --kind rir out"),
         (["scan", ".", "-o", "m.csv", "--targets", ".", "--stems", "a,a"], 2, "a name of its own"),
-        (["prepare", "voicebnk", ".", "-o", "m.csv"], 1, "did you mean 'voicebank'"),
+        (["prepare", "voicebnk", ".", "-o", "m.csv"], 2, "did you mean 'voicebank'"),
         (["prepare", "vctk", ".", "-o", "m.csv"], 1, "wav48_silence_trimmed"),
         (["prepare", "vctk", ".", "-o", "manifest"], 2, "manifest: a manifest ends in .csv"),
         (["prepare", "vctk", ".", "-o", "m.csv", "--part", "mic3"], 2, "mic1, mic2"),
