@@ -28,7 +28,7 @@ from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
 from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
-from audiotool.paths import clash, refuse_url
+from audiotool.paths import Folders, clash, refuse_url
 from audiotool.signals import HANG_UP, deferred
 from audiotool.tasks import completion
 from audiotool.tasks.base import TASKS, Scoring
@@ -357,21 +357,24 @@ def _listed_pairs(listed: str) -> list[FilePair]:
     Raises:
         PlanError: the file is no list, or a line names nothing to score or what another line does.
     """
-    from audiotool.batch.listing import Entry, read_list
+    from audiotool.batch.listing import read_list
     from audiotool.metrics.pairing import FilePair
 
     pairs = []
-    lines: dict[Entry, int] = {}
+    folders = Folders()
+    lines: dict[tuple[str | None, ...], int] = {}
     for entry in read_list(listed, required="output"):
-        # Means would count it twice.
-        if lines.setdefault(entry, entry.line) != entry.line:
-            raise PlanError(f"{entry.place} is line {lines[entry]} once more: list what is scored once")
         if entry.output is None:
             raise PlanError(
                 f"{entry.place}: a list to score is a CSV whose first line names the column output"
             )
-        for place in (entry.input, entry.output, entry.reference):
+        places = (entry.input, entry.output, entry.reference)
+        for place in places:
             refuse_url(place, f"{entry.place}: a file to score has a path")
+        # Means would count it twice.
+        first = lines.setdefault(tuple(place and folders.real(place) for place in places), entry.line)
+        if first != entry.line:
+            raise PlanError(f"{entry.place} is line {first} once more: list what is scored once")
         reference = Path(entry.reference) if entry.reference else None
         noisy = Path(entry.input) if entry.input else None
         pairs.append(FilePair(entry.output, reference, Path(entry.output), noisy))

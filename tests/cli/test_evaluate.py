@@ -290,10 +290,11 @@ def test_a_file_is_listed_and_compared_once(folders: Path, tmp_path: Path) -> No
     names = ("deep/spoken.wav", "silent.wav")
     rows = [f"{folders}/out/{name},{folders}/clean/{name}" for name in names]
     listing, other = tmp_path / "list.csv", tmp_path / "other.json"
-    listing.write_text("\n".join(["output,reference", *rows, rows[0]]))
-    done = evaluate("--list", listing, "--metrics", "snr")
-    assert done.returncode == 2
-    assert "line 4 is line 2 once more: list what is scored once" in " ".join(done.stderr.split())
+    for again in (rows[0], rows[0].replace("/out/", "/out/../out/")):
+        listing.write_text("\n".join(["output,reference", *rows, again]))
+        done = evaluate("--list", listing, "--metrics", "snr")
+        assert done.returncode == 2
+        assert "line 4 is line 2 once more: list what is scored once" in " ".join(done.stderr.split())
     listing.write_text("\n".join(["output,reference", *rows]))
     assert evaluate("--list", listing, "--metrics", "snr", "--report", other).returncode == 0
     # One estimate of two references is scored twice, and of which of them the report has it is not known.
