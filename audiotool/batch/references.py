@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from audiotool.audio.formats import is_readable_name
+from audiotool.audio.near_names import near_name
 from audiotool.batch.inputs import Found
 from audiotool.errors import PlanError
 from audiotool.paths import MISSING, absence, like_named, storable
@@ -38,10 +39,10 @@ class References:
         if len(stems) > 1 and not os.path.isdir(place):
             raise PlanError(f"several stems need a folder of references, and {place} is none")
         reason = absence(place)
+        if reason == MISSING:
+            raise PlanError(f"no such reference: {place}{near_name(place)}")
         if reason is not None:
-            raise PlanError(
-                f"no such reference: {place}" if reason == MISSING else f"reference {place}: {reason}"
-            )
+            raise PlanError(f"reference {place}: {reason}")
         if several and os.path.isfile(place):
             raise PlanError(f"several inputs need a folder of references, and {place} is a file")
 

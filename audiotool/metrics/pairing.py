@@ -14,6 +14,7 @@ import numpy as np
 
 from audiotool.audio.formats import is_readable_name
 from audiotool.audio.mono import to_mono
+from audiotool.audio.near_names import near_name
 from audiotool.audio.reader import read
 from audiotool.audio.target import BACKGROUND
 from audiotool.audio.walk import media_hint, walk
@@ -22,7 +23,7 @@ from audiotool.errors import AudiotoolError, InputError
 from audiotool.extras import require
 from audiotool.metrics.base import Waveform
 from audiotool.metrics.sdr import best_assignment, si_sdr
-from audiotool.paths import absence, like_named
+from audiotool.paths import MISSING, absence, like_named
 from audiotool.text import composed, listed
 
 logger = logging.getLogger(__name__)
@@ -216,9 +217,8 @@ def _stems_of_paths(paths: Sequence[Path]) -> list[Stem]:
 def _check_kinds(given: dict[str, Path | None], estimate: Path) -> None:
     """Check that the paths exist, and that all are files or all are folders, as the estimate."""
     for word, path in given.items():
-        reason = None if path is None else absence(path)
-        if reason is not None:
-            raise InputError(f"{word} {path}: {reason}")
+        if path is not None and (reason := absence(path)) is not None:
+            raise InputError(f"{word} {path}: {reason}{near_name(path) if reason == MISSING else ''}")
     for word, path in given.items():
         if path is not None and os.path.isdir(path) != os.path.isdir(estimate):
             raise InputError(

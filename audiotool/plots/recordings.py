@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from audiotool.audio.mono import Downmix
+from audiotool.audio.near_names import near_name
 from audiotool.audio.reader import probe
 from audiotool.errors import InputError
+from audiotool.paths import MISSING, absence
 from audiotool.plots.figure import AFTER, new_figure, set_title, shortened
 from audiotool.report.overview import RANGE_DB, TICKS_HZ, Overview, OverviewBuilder, mel
 from audiotool.report.tracks import Track
@@ -38,6 +40,9 @@ def tracks_to_plot(paths: Sequence[Path], difference: bool) -> list[Track]:
         InputError: a file cannot be read; or a difference is asked of other than two files, or of files of
             different rate, channels or length.
     """
+    for path in paths:
+        if absence(path) == MISSING:
+            raise InputError(f"{path}: {MISSING}{near_name(path)}")
     names = [path.name for path in paths]
     # Files of one name are labelled with their folders.
     labels = names if len(set(names)) == len(names) else list(map(str, paths))

@@ -309,6 +309,11 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], str]] = {
         "folder of references",
     ),
     "missing reference": (["in/a.wav"], {"output": "x.wav", "reference": "no.wav"}, "no such reference"),
+    "a misspelt reference": (
+        ["in/a.wav"],
+        {"output": "x.wav", "reference": "reff.wav"},
+        "no such reference: reff.wav; did you mean ref.wav[?]$",
+    ),
     "pipe among files": (["-", "in/a.wav"], {"output": "out"}, "goes alone"),
     "pipe with reference": (["-"], {"output": "x.wav", "reference": "ref.wav"}, "cannot be scored"),
     "pipe to pipe with reference": (["-"], {"reference": "ref.wav"}, "cannot be scored"),

@@ -49,6 +49,10 @@ def test_paths_that_do_not_pair(clean: np.ndarray, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no such file or folder"):
         pair_files(tmp_path / "missing", tmp_path / "out")
+    with pytest.raises(InputError, match=r"no such file or folder; did you mean .*clean[?]$"):
+        pair_files(tmp_path / "claen", tmp_path / "out")
+    with pytest.raises(InputError, match=r"no such file or folder; did you mean .*b\.wav[?]$"):
+        pair_files(file, tmp_path / "out" / "B2.wav")
     with pytest.raises(InputError, match="files, or folders, not one of each"):
         pair_files(file, tmp_path / "out")
     with pytest.raises(InputError, match=r"none of 1 estimates has a reference in .*: b"):

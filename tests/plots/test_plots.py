@@ -106,6 +106,7 @@ def test_parts(pair: tuple[Path, Path], part: str, count: int) -> None:
     [
         (("half.wav", "-o", "plot.jpg"), "a plot ends in .png, .svg or .pdf"),
         (("missing.wav", "-o", "plot.png"), "no such file"),
+        (("hlaf.wav", "-o", "plot.png"), "no such file or folder; did you mean half.wav?"),
         (("half.wav", "-o", "plot.png", "--difference"), "a difference is that of two files"),
         (("half.wav", "short.wav", "-o", "plot.png", "--difference"), "of one form"),
         (("half.wav", "-o", "there.png"), "--overwrite"),
