@@ -41,7 +41,7 @@ def denoise(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.fixture
 def batch_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where a batch of two files and a broken one has run, with every report."""
+    """The current folder, below which `in` holds two recordings and a broken one."""
     monkeypatch.chdir(tmp_path)
     for name in ("a", "b & c"):
         write_speech(Path("in", f"{name}.wav"), 0.5)
