@@ -47,7 +47,8 @@ MAPSS = (
     "python3 -m venv ~/mapss && ~/mapss/bin/pip install mapss-measures"
     " && export AUDIOTOOL_MAPSS_PYTHON=~/mapss/bin/python"
 )
-"""Line for a shell that installs mapss-measures beside newer versions of numpy and others than it takes."""
+"""Line for a shell: mapss-measures in an environment of its own, as it takes only old versions of numpy and
+others."""
 
 
 def modules_of(extra: str) -> list[str]:

@@ -82,7 +82,7 @@ def to_json(value: Any, **layout: Any) -> str:
         return document
     # The one control character that `json` takes for printable ASCII.
     document = document.replace("\x7f", r"\u007f")
-    # The layout of a document is of line breaks, which no text in it has.
+    # A line break is layout: those of the texts are escaped already.
     return re.sub(
         _UNPRINTABLE,
         lambda found: found.group() if found.group() == "\n" else in_ascii(found.group()),

@@ -231,7 +231,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# What typer does for options of completion of its own.
+# typer calls this where the options of completion are its own.
 completion_init()
 
 
