@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import threading
 from collections.abc import Iterator
@@ -55,31 +54,19 @@ class Files:
     Args:
         pipeline: the server's.
         longest_seconds: greatest length of a recording in seconds.
+    Attributes:
+        places: held by a recording from its arrival until its answer has been sent.
     """
 
     def __init__(self, pipeline: Pipeline, longest_seconds: float) -> None:
         self._pipeline = pipeline
         self._longest = longest_seconds
-        self._taken = 0
+        self.places = asyncio.Semaphore(PLACES)
         self._thread = ThreadPoolExecutor(1, "audiotool-files")
 
     def close(self) -> None:
         """Wait until the present recording is processed, or its processing has ended early."""
         self._thread.shutdown()
-
-    @property
-    def has_room(self) -> bool:
-        """Whether a place is free for another recording."""
-        return self._taken < PLACES
-
-    @contextlib.contextmanager
-    def place(self) -> Iterator[None]:
-        """Return a context that holds one of the places."""
-        self._taken += 1
-        try:
-            yield
-        finally:
-            self._taken -= 1
 
     async def process(self, body: bytes, settings: Settings) -> Processed:
         """Process a recording. If this is cancelled, its processing ends at the next block.

@@ -100,7 +100,7 @@ class Uploads:
         """
         settings = self._checked(request)
         entry.begun = True
-        with self._files.place():
+        async with self._files.places:
             body = await self._body(request)
             done = await _while_connected(request, self._files.process(body, settings))
             del body
@@ -132,7 +132,7 @@ class Uploads:
             raise Refused(415, "a form is not taken: send the recording itself as the body")
         check_keys(request.query_params, FILE_KEYS)
         settings = settings_of(request.query_params, self._service.pipeline.settings)
-        if not self._files.has_room:
+        if self._files.places.locked():
             raise Refused(UNAVAILABLE, "all places for files are taken: try again later")
         return settings
 
