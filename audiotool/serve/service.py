@@ -15,7 +15,7 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -203,7 +203,6 @@ class Service:
         self.streams.join(48000).leave()
         self._thread = ThreadPoolExecutor(1, "audiotool-streams")
         self._wake = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
 
     @property
     def places_taken(self) -> int:
@@ -211,15 +210,15 @@ class Service:
         return self.capacity - self.streams.free
 
     @contextlib.asynccontextmanager
-    async def running(self) -> Any:
+    async def running(self) -> AsyncIterator[None]:
         """Return a context in which the streams are stepped."""
-        self._task = asyncio.create_task(self._run())
+        task = asyncio.create_task(self._run())
         try:
-            yield self
+            yield
         finally:
-            self._task.cancel()
+            task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+                await task
             self._thread.shutdown()
 
     async def open(self, raw: Raw, settings: Settings) -> Call:
@@ -229,7 +228,7 @@ class Service:
             FullError: all places are taken.
             AudiotoolError: sample rate, channels or settings are not possible.
         """
-        call = await self._in_thread(lambda: self._join(raw, settings))
+        call = await self._in_thread(self._join, raw, settings)
         self.calls.add(call)
         self.counters.streams += 1
         if self.stopping:
@@ -282,8 +281,8 @@ class Service:
         if call._has_work:
             self._wake.set()
 
-    async def _in_thread(self, work: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+    async def _in_thread(self, work: Callable[..., Result], *arguments: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
 
     def _join(self, raw: Raw, settings: Settings) -> Call:
         try:
@@ -308,7 +307,7 @@ class Service:
                 continue
             work = [(call, *call._take(), call._ending and not call._inbound) for call in calls]
             began = time.perf_counter()
-            answers = await self._in_thread(lambda work=work: self._round(work))  # type: ignore[misc]
+            answers = await self._in_thread(self._round, work)
             elapsed = time.perf_counter() - began
             counters = self.counters
             counters.rounds += 1
@@ -380,7 +379,7 @@ class Service:
         return data
 
     @contextlib.contextmanager
-    def _failing(self, call: Call) -> Any:
+    def _failing(self, call: Call) -> Iterator[None]:
         """Turn an exception into the failure of this stream alone; its first failure counts."""
         try:
             yield
