@@ -51,7 +51,7 @@ def feed(card: Card, streams: int, hops: int) -> Feed:
     found: Feed = {"input": (noise if card.upsampling == 1 else 10 * noise - 5).astype(np.float32)}
     for state in card.states:
         values = state.values()
-        shape = (streams, *values.shape[1:]) if state.shape[:1] == ("batch",) else values.shape
+        shape = (streams, *values.shape[1:]) if state.by_row else values.shape
         found[state.name] = np.ascontiguousarray(np.broadcast_to(values, shape))
     return found
 

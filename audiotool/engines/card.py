@@ -92,6 +92,11 @@ class StateCard(NamedTuple):
         except (OSError, SafetensorError) as error:
             raise ValueError(f"{checkpoint.name} has not the start of state {self.name}: {error}") from error
 
+    @property
+    def by_row(self) -> bool:
+        """Whether every stream of a batch has values of its own."""
+        return self.shape[:1] == ("batch",)
+
     def values(self) -> NDArray[Any]:
         """Return `start` as an array of the state's shape and type, with a batch axis of length 1."""
         return np.ascontiguousarray(self.view())

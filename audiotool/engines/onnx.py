@@ -49,8 +49,8 @@ class _Stream(NamedTuple):
 
     Args:
         tensors: the graph's states, None before the first run.
-        given: initial states that differ from the card's, by name.
-        waiting: (B, C, less than a hop) input that has not been run, None before the first step.
+        given: initial states that differ from the card's, by name; not read once there are tensors.
+        waiting: (B, C, less than a hop) input that has not been run; None where there is none.
         fed: number of input items so far.
         run: number of input items that the graph has processed.
     """
@@ -238,10 +238,9 @@ class OnnxEngine(Engine):
         tensors = []
         for state, start in zip(self.card.states, self._start, strict=True):
             values = np.asarray(given.get(state.name, start), start.dtype)
-            by_row = state.shape[:1] == ("batch",)
-            if not by_row and values.ndim and len(values) > len(start):
+            if not state.by_row and values.ndim and len(values) > len(start):
                 values = values.max(axis=0, keepdims=True)  # one bandwidth for all rows: the widest
-            shape = (batch, *start.shape[1:]) if by_row else start.shape
+            shape = (batch, *start.shape[1:]) if state.by_row else start.shape
             tensors.append(np.ascontiguousarray(np.broadcast_to(values, shape)))
         return tuple(tensors)
 
@@ -294,17 +293,15 @@ class _OnnxBatch(Batch):
     def __init__(self, engine: OnnxEngine, capacity: int) -> None:
         super().__init__(engine, capacity)
         self._tensors = [np.array(tensor) for tensor in engine._begin(capacity, {})]
-        self._by_row = [state.shape[:1] == ("batch",) for state in engine.card.states]
-        self._given: dict[Rows, Mapping[str, NDArray[Any]]] = {}
+        self._by_row = [state.by_row for state in engine.card.states]
         self._run: dict[Rows, int] = {}
 
     def remove(self, rows: Rows) -> None:
         super().remove(rows)
-        self._given.pop(rows, None)
         self._run.pop(rows, None)
 
     def _insert(self, rows: Rows, state: State) -> bool:
-        stream: _Stream = self.engine.start() if state is None else state
+        stream: _Stream = state
         if stream.waiting is not None and stream.waiting.shape[-1]:
             return False
         initial = self.engine._begin(len(rows), stream.given) if stream.tensors is None else stream.tensors
@@ -314,7 +311,7 @@ class _OnnxBatch(Batch):
         for common, own, by_row in pairs:
             if by_row:
                 common[list(rows)] = own
-        self._given[rows], self._run[rows] = stream.given, stream.run
+        self._run[rows] = stream.run
         return True
 
     def _extract(self, rows: Rows) -> State:
@@ -323,8 +320,7 @@ class _OnnxBatch(Batch):
             for common, by_row in zip(self._tensors, self._by_row, strict=True)
         )
         run = self._run[rows]
-        waiting = np.zeros((len(rows), self.engine.input_channels, 0), np.float32)
-        return _Stream(tensors, self._given[rows], waiting, run, run)
+        return _Stream(tensors, {}, fed=run, run=run)
 
     def _step(self, members: Sequence[Member]) -> dict[Rows, Chunk]:
         engine, hop = self.engine, self.engine.hop_length
