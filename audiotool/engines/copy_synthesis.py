@@ -181,7 +181,7 @@ class _CopySynthesisBatch(Batch):
         self._analyses.pop(rows, None)
 
     def _insert(self, rows: Rows, state: State) -> bool:
-        self._analyses[rows] = self.engine.start() if state is None else state
+        self._analyses[rows] = dict(state)
         self._vocoders.insert(rows, self._analyses[rows].pop("vocoder"))
         return True
 

@@ -174,6 +174,14 @@ def test_pipeline_takes_any_rate_and_channels() -> None:
     assert np.abs(joined - output).max() <= 1e-5 * np.abs(output).max()
 
 
+def test_a_state_goes_on_alone_after_it_was_put_into_a_batch() -> None:
+    engine = CopySynthesis(TorchEngine(vocoder("vocos")))
+    state, x = engine.start(), speech_like(0.2, engine.sample_rate)[None]
+    expected, _ = engine.step(x, state)
+    engine.batch(1).insert((0,), state)
+    np.testing.assert_array_equal(engine.step(x, state)[0], expected)
+
+
 def test_a_codecs_features_cannot_be_analysed() -> None:
     codec = MODELS.get("vocos").from_config(
         {
