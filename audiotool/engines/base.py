@@ -289,7 +289,7 @@ def selection(rows: list[int]) -> slice | list[int]:
 
 def are_interchangeable(stems: Sequence[str]) -> bool:
     """Return whether stems are "speaker1", "speaker2", …, which a model may output in any order."""
-    return len(stems) > 1 and len(interchangeable(stems)) == len(stems)
+    return len(stems) > 1 and all(map(is_speaker, stems))
 
 
 def interchangeable(stems: Sequence[str]) -> tuple[int, ...]:
