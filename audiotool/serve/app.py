@@ -333,8 +333,7 @@ class Server:
             since.sending = loop.time()
             await socket.send_bytes(data)
             since.sending = None
-            call.mark_sent(data)
-            self.service.resume(call)
+            self.service.mark_sent(call, data)
         bye = {
             "type": "bye",
             "samples_in": call.samples_in,

@@ -134,10 +134,6 @@ class Call:
         self._outbound.clear()
         return data
 
-    def mark_sent(self, data: bytes) -> None:
-        """Note that output of `next` has been sent."""
-        self._unread -= len(data)
-
     async def has_room(self) -> None:
         """Wait until the input queue has room, or the stream has failed."""
         while self._waiting >= _bytes_of(self.raw, QUEUE_SECONDS) and self.failure is None:
@@ -276,8 +272,9 @@ class Service:
         for call in self.calls:
             self.end(call, STOPS)
 
-    def resume(self, call: Call) -> None:
-        """Continue a stream whose client has read its output."""
+    def mark_sent(self, call: Call, data: bytes) -> None:
+        """Note that output of `Call.next` has been sent, and continue a stream that has waited for it."""
+        call._unread -= len(data)
         if call._has_work:
             self._wake.set()
 
