@@ -22,13 +22,13 @@ class ArrayStream:
     """
 
     # A misspelt attribute is an error, not a setting that does nothing.
-    __slots__ = ("__weakref__", "_like", "_made_from", "session")
+    __slots__ = ("__weakref__", "_checkpoint_sha256", "_like", "session")
 
     def __init__(
         self, session: Session, checkpoint_sha256: str = "", like: UserArray[Any] | None = None
     ) -> None:
         self.session = session
-        self._made_from = checkpoint_sha256
+        self._checkpoint_sha256 = checkpoint_sha256
         self._like = like
 
     @property
@@ -113,7 +113,7 @@ class LiveStream(ArrayStream):
         """
         from audiotool.streaming.state import StreamState
 
-        return StreamState.of(self.session, self._like, self._made_from)
+        return StreamState.of(self.session, self._like, self._checkpoint_sha256)
 
     def restore(self, state: StreamState) -> None:
         """Continue from the state of a stream of the same kind, which `Pipeline.live` has checked.

@@ -15,10 +15,11 @@ its streams.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import Any
 
 from audiotool.arrays import ArrayT, UserArray
-from audiotool.engines.base import Engine, joined, parted
+from audiotool.engines.base import Engine, Rows, joined, parted
 from audiotool.errors import StreamError
 from audiotool.streaming.live_stream import ArrayStream
 from audiotool.streaming.onset import Onsets
@@ -26,10 +27,6 @@ from audiotool.streaming.pauses import SHARE, energies
 from audiotool.streaming.session import Session, Settings
 from audiotool.streaming.state import StreamState
 from audiotool.streaming.streamer import CausalStreamer
-
-if TYPE_CHECKING:
-    from audiotool.engines.base import Rows
-
 
 MOST = 100_000
 """Greatest capacity: the states of all rows lie in memory from the beginning."""
@@ -80,7 +77,7 @@ class Streams:
     @property
     def free(self) -> int:
         """Number of free rows."""
-        return self.capacity - sum(self.capacity - len(batch.free) for batch in self._batches.values())
+        return self.capacity - sum(len(rows) for batch in self._batches.values() for rows in batch.streams)
 
     def join(
         self,
@@ -124,7 +121,7 @@ class Streams:
         batch = self._batches.get(id(engine))
         if batch is None:
             batch = self._batches[id(engine)] = _SharedBatch(engine, self.capacity)
-        stream = SharedStream(batch, session, batch.take_rows(needed), checkpoint_sha256, like)
+        stream = SharedStream(batch, session, batch.lowest_free(needed), checkpoint_sha256, like)
         batch.attach(stream)
         return stream
 
@@ -144,16 +141,15 @@ class _SharedBatch:
     def __init__(self, engine: Engine, capacity: int) -> None:
         self.engine = engine
         self.capacity = capacity
-        self.free = list(range(capacity - 1, -1, -1))
         self.streams: dict[Rows, SharedStream] = {}
         self._batch = engine.batch(capacity)
         # One object for all rows: a single call finds the onsets of all streams.
         self._onsets = Onsets(engine.hop_length, engine.sample_rate) if engine.forgets_quiet else None
 
-    def take_rows(self, count: int) -> Rows:
-        """Remove and return the lowest free rows. The batch does not copy adjacent rows."""
-        self.free.sort(reverse=True)
-        return tuple(self.free.pop() for _ in range(count))
+    def lowest_free(self, count: int) -> Rows:
+        """Return the lowest free rows. The batch does not copy adjacent rows."""
+        taken = {row for rows in self.streams for row in rows}
+        return tuple(islice((row for row in range(self.capacity) if row not in taken), count))
 
     def step(self) -> int:
         """Step every stream that has a whole hop; return the number of these streams."""
@@ -218,7 +214,6 @@ class _SharedBatch:
         if self.streams.get(stream.rows) is stream:
             del self.streams[stream.rows]
             self._batch.remove(stream.rows)
-            self.free += stream.rows
 
 
 class SharedStream(ArrayStream):
@@ -278,7 +273,7 @@ class SharedStream(ArrayStream):
         self._check_joined()
         self._batch.detach(self)
         try:
-            return StreamState.of(self.session, self._like, self._made_from)
+            return StreamState.of(self.session, self._like, self._checkpoint_sha256)
         finally:
             self._batch.attach(self)
 
