@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -227,26 +228,23 @@ class CausalStreamer(Streamer):
         more = (self._pending_length - self.step_length) // self.chunk * self.chunk
         taken = self._take(self.step_length + more)
         longest = max(self._longest // (len(taken) * self.chunk), 1) * self.chunk
-        outputs = [self._step(taken[..., n : n + longest]) for n in range(0, taken.shape[-1], longest)]
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+        parts = (taken[..., n : n + longest] for n in range(0, taken.shape[-1], longest))
+        return np.concatenate([output for part in parts for output in self._steps(part)], axis=-1)
 
     def _flush(self) -> Chunk:
-        return self._step(self._take(self._pending_length), final=True)
+        return np.concatenate(list(self._steps(self._take(self._pending_length), final=True)), axis=-1)
 
-    def _step(self, part: Chunk, final: bool = False) -> Chunk:
-        whole: list[tuple[int, int, Rows | None]] = [(0, part.shape[-1], None)]
-        runs = whole if self.onsets is None else self.onsets.runs(part)
-        outputs = []
+    def _steps(self, part: Chunk, final: bool = False) -> Iterator[Chunk]:
+        """Process a part in steps, which end before onsets and at whole seconds; yield their outputs."""
+        runs = [(0, part.shape[-1], None)] if self.onsets is None else self.onsets.runs(part)
         for first, end, rows in runs:
             if rows is not None:
                 self._forget(rows)
             edges = [first, end] if self.pauses is None else self.pauses.edges(first, end)
             for begin, stop in itertools.pairwise(edges):
-                last = final and stop == part.shape[-1]
-                outputs.append(self._run(part[..., begin:stop], last))
-        return outputs[0] if len(outputs) == 1 else np.concatenate(outputs, axis=-1)
+                yield self._step(part[..., begin:stop], final and stop == part.shape[-1])
 
-    def _run(self, x: Chunk, final: bool) -> Chunk:
+    def _step(self, x: Chunk, final: bool) -> Chunk:
         """Step the engine, and reset a share of its state where a pause ends."""
         output, self.memory = self.engine.step(x, self.memory, final)
         self._stepped += x.shape[-1]
