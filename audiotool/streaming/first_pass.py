@@ -157,7 +157,7 @@ class FirstSound:
         self._length = engine.warm_up_samples
         self._shortest = round(SHORTEST_WARM_UP * engine.sample_rate)
         self._hop = engine.hop_length
-        self._onsets = Onsets(engine.hop_length, engine.sample_rate) if search else None
+        self._onsets = Onsets(engine.hop_length, engine.sample_rate)
         self._earliest = round(SHORTEST_LEAD_IN * engine.sample_rate)
         self._last = round(LONGEST_LEAD_IN * engine.sample_rate) if search else 0
         # The beginning, what comes from the onset on, and what is searched next (less than a hop).
@@ -171,18 +171,17 @@ class FirstSound:
         """Whether nothing more is wanted."""
         collected = self._beginning if self._from_onset is None else self._from_onset
         full = collected is not None and collected.shape[-1] >= self._length
-        return full and (self._onsets is None or self._searched >= self._last)
+        return full and self._searched >= self._last
 
     def feed(self, x: Chunk) -> None:
         """Add a block (1, channels, time) at the model's sample rate."""
         self._beginning = self._lengthened(self._beginning, x)
         if self._from_onset is not None:
             self._from_onset = self._lengthened(self._from_onset, x)
-        elif self._onsets is not None and self._searched < self._last:
+        elif self._searched < self._last:
             self._search(x)
 
     def _search(self, x: Chunk) -> None:
-        assert self._onsets is not None
         x = x if self._rest is None else np.concatenate((self._rest, x), axis=-1)
         (found,) = self._onsets.find(x)
         if not found.any():

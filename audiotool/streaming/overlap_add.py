@@ -95,8 +95,8 @@ class OverlapAddStreamer(Streamer):
         assert self._window is not None
         scale = self.engine.upsampling
         start = max(self._position - self.before, 0)
-        stop = self._consumed if final else self._position + self.segment + self.overlap + self.after
-        stop = min(stop, self._consumed)
+        ahead = self._position + self.segment + self.overlap + self.after
+        stop = self._consumed if final else min(ahead, self._consumed)
         x = self._window[..., start - self._window_start : stop - self._window_start]
         place = {"position": start} if self.engine.uses_position else {}
         y = self.engine.process(x, **self.conditions, **place)
@@ -111,9 +111,8 @@ class OverlapAddStreamer(Streamer):
             y = np.concatenate((faded, y[..., width:]), axis=-1)
         if final:
             return y
-        self._fading = y[..., self.segment * scale : (self.segment + self.overlap) * scale]
-        if not self.overlap:
-            self._fading = None
+        fading = y[..., self.segment * scale : (self.segment + self.overlap) * scale]
+        self._fading = fading if self.overlap else None
         self._position += self.segment
         keep_from = max(self._position - self.before, 0)
         self._window = self._window[..., keep_from - self._window_start :].copy()

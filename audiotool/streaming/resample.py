@@ -48,7 +48,9 @@ class StreamingResampler(Carrier):
     @property
     def lag(self) -> int:
         """Greatest number of output samples that are not returned yet when their input has been fed."""
-        return resampling_lag(self.input_rate, self.output_rate)
+        if self._filter is None:
+            return 0
+        return -(-self._filter.reach * self.output_rate // self.input_rate)
 
     def output_length(self, length: int) -> int:
         """Return the number of output samples for `length` input samples: those before the input's end."""
@@ -97,10 +99,3 @@ class StreamingResampler(Carrier):
         self._held = window[:, passed:].copy()
         self._emitted = stop
         return output
-
-
-def resampling_lag(input_rate: int, output_rate: int) -> int:
-    """Return the greatest lag of a stream between two sample rates in Hz, in output samples."""
-    if input_rate == output_rate:
-        return 0
-    return -(-filter_between(input_rate, output_rate).reach * output_rate // input_rate)
