@@ -146,39 +146,21 @@ def _sections(section: type[BaseModel], prefix: str, kind: str, seen: dict[type,
                 key = seen[inner] = f"{prefix}.{name}".lstrip(".")
                 inside.append((inner, key))
     title = f"`{prefix}{kind}`" if prefix else "The whole recipe"
-    lines = (section.__doc__ or "").strip().split("\n    Args:")
-    described = _described(lines[1]) if len(lines) > 1 else {}
-    yield f"\n## {title}\n\n{lines[0].split(chr(10) + chr(10))[0].strip()}\n"
+    purpose = (section.__doc__ or "").strip().split("\n\n")[0]
+    yield f"\n## {title}\n\n{purpose}\n"
     yield "| key | type | default | meaning |\n| --- | --- | --- | --- |"
     for name, field in section.model_fields.items():
-        meaning = field.description or described.get(name, "")
         default = (
             "required" if field.is_required() else f"`{_plain(field.get_default(call_default_factory=True))}`"
         )
         there = {seen[inner] for inner in _models(field.annotation)} - {f"{prefix}.{name}".lstrip(".")}
         like = "".join(f", as `{key}`" for key in sorted(there))
-        row = (f"`{name}`", _type(field.annotation) + like, default, meaning)
+        row = (f"`{name}`", _type(field.annotation) + like, default, field.description or "")
         yield "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |"
     for inner, key in inside:
         tag = inner.model_fields.get("name")
         kinds = get_args(tag.annotation) if tag and get_origin(tag.annotation) is Literal else ()
         yield from _sections(inner, key, f" ({kinds[0]})" if kinds else "", seen)
-
-
-def _described(text: str) -> dict[str, str]:
-    """The `Args:` of a docstring, by name."""
-    found: dict[str, str] = {}
-    names: list[str] = []
-    for line in text.splitlines():
-        stripped = line.strip()
-        if line.startswith(" " * 8) and not line.startswith(" " * 12) and ": " in stripped:
-            head, meaning = stripped.split(": ", 1)
-            names = [name.strip() for name in head.split(",")]
-            found |= dict.fromkeys(names, meaning)
-        elif stripped:
-            for name in names:
-                found[name] += f" {stripped}"
-    return found
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

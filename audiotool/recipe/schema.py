@@ -41,41 +41,29 @@ Fraction = Annotated[Number, Field(ge=0, lt=1)]
 
 
 class ModelSection(Section):
-    """The architecture.
+    """The architecture."""
 
-    Args:
-        name: name in `audiotool models list`.
-        config: hyper-parameters that differ from the published ones.
-    """
-
-    name: str
-    config: dict[str, Any] = Field(default={})
+    name: str = Field(description="name in `audiotool models list`")
+    config: dict[str, Any] = Field({}, description="hyper-parameters that differ from the published ones")
 
 
 class InitSection(Section):
-    """Weights to begin with (fine-tuning).
+    """Weights to begin with (fine-tuning)."""
 
-    Args:
-        checkpoint: a file or a bundled checkpoint's name.
-        skip: patterns (`decoder.*`) of tensors that are not taken from it and keep their random values.
-    """
-
-    checkpoint: str | None = None
-    skip: list[str] = Field(default=[])
+    checkpoint: str | None = Field(None, description="a file or a bundled checkpoint's name")
+    skip: list[str] = Field(
+        [],
+        description="patterns (`decoder.*`) of tensors that are not taken from it and keep their random"
+        " values",
+    )
 
 
 class LossTerm(Section):
-    """One term of the sum that is minimised.
+    """One term of the sum that is minimised."""
 
-    Args:
-        name: a loss; `audiotool recipes losses` lists them with their options.
-        weight: factor in the sum.
-        options: the loss's own arguments.
-    """
-
-    name: str
-    weight: NotNegative = 1.0
-    options: dict[str, Any] = Field(default={})
+    name: str = Field(description="a loss; `audiotool recipes losses` lists them with their options")
+    weight: NotNegative = Field(1.0, description="factor in the sum")
+    options: dict[str, Any] = Field({}, description="the loss's own arguments")
 
 
 class AdamSection(Section):
@@ -134,30 +122,21 @@ class TrapezoidSchedule(Section):
     A run can be made longer until the fall begins (`train.steps` may change on `--resume`). In a run too
     short for both, the lower of rise and fall counts.
     Reference: Hu et al., MiniCPM, COLM 2024, arXiv:2404.06395 (warm-up, stable, decay).
-
-    Args:
-        decay_steps: length of the fall.
     """
 
     name: Literal["trapezoid"]
     warmup_steps: Whole = 0
-    decay_steps: Count
+    decay_steps: Count = Field(description="length of the fall")
     final: Fraction = 0.0
 
 
 class CleanUNetSchedule(Section):
-    """CleanUNet's schedule: linear from lr / divider, then cosine to lr / divider / 10^4, repeated.
-
-    Args:
-        warmup: rising share of a cycle.
-        divider: peak over starting rate.
-        cycle_steps: length of a cycle; `train.steps` when null.
-    """
+    """CleanUNet's schedule: linear from lr / divider, then cosine to lr / divider / 10^4, repeated."""
 
     name: Literal["cleanunet"]
-    warmup: Annotated[Number, Field(gt=0, lt=1)] = 0.05
-    divider: Positive = 25.0
-    cycle_steps: Count | None = None
+    warmup: Number = Field(0.05, gt=0, lt=1, description="rising share of a cycle")
+    divider: Positive = Field(25.0, description="peak over starting rate")
+    cycle_steps: Count | None = Field(None, description="length of a cycle; `train.steps` when null")
 
 
 class ExponentialSchedule(Section):
@@ -177,7 +156,7 @@ class StepSchedule(Section):
     name: Literal["step"]
     factor: Annotated[Number, Field(gt=0, le=1)] = 0.5
     every: Count | None = None
-    at: list[Count] = Field(default=[])
+    at: list[Count] = Field([])
     warmup_steps: Whole = 0
 
 
@@ -193,158 +172,134 @@ Schedule = Annotated[
 
 
 class DiscriminatorTerm(Section):
-    """One discriminator of an adversarial training.
+    """One discriminator of an adversarial training."""
 
-    Args:
-        name: a registered discriminator.
-        config: its arguments.
-        weight: factor of its adversarial and feature matching terms.
-    """
-
-    name: str
-    config: dict[str, Any] = Field(default={})
-    weight: NotNegative = 1.0
+    name: str = Field(description="a registered discriminator")
+    config: dict[str, Any] = Field({}, description="its arguments")
+    weight: NotNegative = Field(1.0, description="factor of its adversarial and feature matching terms")
 
 
 class AdversarialSection(Section):
-    """Training against discriminators.
-
-    Args:
-        kind: the adversarial loss; see audiotool.losses.adversarial.
-        weight: factor of the generator's adversarial term.
-        reduction: reduction over sub-discriminators.
-        feature_layers: reduction over the layers of a sub-discriminator, for feature matching.
-        feature_matching: factor of the feature matching term; 0 leaves it out.
-        start: first step with discriminators.
-        clip: largest gradient norm of the discriminators; null does not clip.
-    """
+    """Training against discriminators."""
 
     discriminators: Annotated[list[DiscriminatorTerm], Field(min_length=1)]
-    kind: Literal["least-squares", "hinge", "hinge-linear"] = "least-squares"
-    reduction: Literal["sum", "mean"] = "sum"
-    feature_layers: Literal["sum", "mean"] = "sum"
-    weight: NotNegative = 1.0
-    feature_matching: NotNegative = 2.0
-    start: Whole = 0
+    kind: Literal["least-squares", "hinge", "hinge-linear"] = Field(
+        "least-squares", description="the adversarial loss; see audiotool.losses.adversarial"
+    )
+    reduction: Literal["sum", "mean"] = Field("sum", description="reduction over sub-discriminators")
+    feature_layers: Literal["sum", "mean"] = Field(
+        "sum", description="reduction over the layers of a sub-discriminator, for feature matching"
+    )
+    weight: NotNegative = Field(1.0, description="factor of the generator's adversarial term")
+    feature_matching: NotNegative = Field(
+        2.0, description="factor of the feature matching term; 0 leaves it out"
+    )
+    start: Whole = Field(0, description="first step with discriminators")
     optimiser: Optimiser = AdamWSection()
     schedule: Schedule = ConstantSchedule(name="constant")
-    clip: Positive | None = None
+    clip: Positive | None = Field(
+        None, description="largest gradient norm of the discriminators; null does not clip"
+    )
 
 
 class TrainSection(Section):
-    """The training loop.
+    """The training loop."""
 
-    Args:
-        steps: optimiser steps in all.
-        batch_size: examples of a batch in each process.
-        accumulate: batches of one optimiser step, whose loss is the mean of theirs.
-        clip: largest gradient norm; null does not clip.
-        precision: arithmetic of the model; losses and weights stay in fp32.
-        ema: decay of the averaged weights that are validated and exported; 0 exports the weights themselves.
-        warm_up_probability: share of batches with a warm-up over their first seconds, as files have.
-        seed: seed of the initial weights and of the random numbers of steps; the data has its own.
-        max_skipped: steps in a row without a finite gradient after which training gives up.
-    """
-
-    steps: Count = 100_000
-    batch_size: Count = 16
-    accumulate: Count = 1
-    clip: Positive | None = None
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    ema: Fraction = 0.999
-    warm_up_probability: Probability = 0.0
-    seed: Seed = 0
-    max_skipped: Whole = 50
+    steps: Count = Field(100_000, description="optimiser steps in all")
+    batch_size: Count = Field(16, description="examples of a batch in each process")
+    accumulate: Count = Field(
+        1, description="batches of one optimiser step, whose loss is the mean of theirs"
+    )
+    clip: Positive | None = Field(None, description="largest gradient norm; null does not clip")
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        "fp32", description="arithmetic of the model; losses and weights stay in fp32"
+    )
+    ema: Fraction = Field(
+        0.999,
+        description="decay of the averaged weights that are validated and exported; 0 exports the weights"
+        " themselves",
+    )
+    warm_up_probability: Probability = Field(
+        0.0, description="share of batches with a warm-up over their first seconds, as files have"
+    )
+    seed: Seed = Field(
+        0, description="seed of the initial weights and of the random numbers of steps; the data has its own"
+    )
+    max_skipped: Whole = Field(
+        50, description="steps in a row without a finite gradient after which training gives up"
+    )
 
 
 class ValidationSection(Section):
-    """A fixed set, the same at every validation.
+    """A fixed set, the same at every validation."""
 
-    Args:
-        every: steps between validations; the last step always validates.
-        count: recordings; 0 exports without validating.
-        seconds: length of a recording; as in training when null.
-        metrics: names of metrics and of families ("dnsmos"); the task's own when null.
-        metric: the one that chooses the best checkpoint ("loss" or a metric, of which more must be better or
-            worse); when null, the task's own. Where that is not measured, or no recording has the metric, the
-            loss does. A validation of which more estimates have no number, as silent ones, comes behind.
-        workers: processes that compute metrics while training goes on.
-        samples: recordings written to TensorBoard, as sounds and spectrograms.
-    """
-
-    every: Count = 5000
-    count: Whole = 24
-    seconds: Seconds | None = None
-    metrics: list[str] | None = None
-    metric: str | None = None
-    workers: Count = 1
-    samples: Whole = 3
+    every: Count = Field(5000, description="steps between validations; the last step always validates")
+    count: Whole = Field(24, description="recordings; 0 exports without validating")
+    seconds: Seconds | None = Field(None, description="length of a recording; as in training when null")
+    metrics: list[str] | None = Field(
+        None, description='names of metrics and of families ("dnsmos"); the task\'s own when null'
+    )
+    metric: str | None = Field(
+        None,
+        description='the one that chooses the best checkpoint ("loss" or a metric, of which more must be'
+        " better or worse); when null, the task's own. Where that is not measured, or no recording has the"
+        " metric, the loss does. A validation of which more estimates have no number, as silent ones, comes"
+        " behind.",
+    )
+    workers: Count = Field(1, description="processes that compute metrics while training goes on")
+    samples: Whole = Field(3, description="recordings written to TensorBoard, as sounds and spectrograms")
 
 
 class LoggingSection(Section):
-    """Logs of a training.
+    """Logs of a training."""
 
-    Args:
-        every: steps between lines of the log; losses are averaged over them.
-        tensorboard: write curves, sounds and spectrograms for TensorBoard beside the CSV files.
-    """
-
-    every: Count = 50
-    tensorboard: Boolean = True
+    every: Count = Field(50, description="steps between lines of the log; losses are averaged over them")
+    tensorboard: Boolean = Field(
+        True, description="write curves, sounds and spectrograms for TensorBoard beside the CSV files"
+    )
 
 
 class CheckpointingSection(Section):
-    """States to resume from.
+    """States to resume from."""
 
-    Args:
-        every: steps between states; the last step always has one.
-        keep: number of the newest states that are kept.
-    """
-
-    every: Count = 1000
-    keep: Count = 2
+    every: Count = Field(1000, description="steps between states; the last step always has one")
+    keep: Count = Field(2, description="number of the newest states that are kept")
 
 
 class Recipe(Section):
-    """A recipe.
+    """A recipe."""
 
-    Args:
-        name: name of the run's folder and of the checkpoint.
-        description: one line for `audiotool recipes list`.
-        licence: licence of the weights, kept in the checkpoint; that of the weights to begin with is added.
-        task: task of the model; decides the training example and the metrics.
-        model: the architecture and its configuration.
-        init: weights to begin with.
-        freeze: patterns (`encoder.*`) of weights that are not trained.
-        audio: input and output of the model.
-        data: the training data.
-        loss: terms of the sum that is minimised.
-        adversarial: discriminators to train against; null for none.
-        optimiser: the optimiser and its options.
-        schedule: the learning rate as a function of the step.
-        train: steps, batches, precision, weight averaging, seed.
-        validation: the fixed set that chooses the best checkpoint.
-        logging: logs of the training.
-        checkpointing: states to resume from.
-    """
-
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-    description: str = ""
-    licence: str = "unknown"
-    task: str
-    model: ModelSection
-    init: InitSection = InitSection()
-    freeze: list[str] = Field(default=[])
-    audio: AudioConfig = AudioConfig()
-    data: DataConfig
-    loss: Annotated[list[LossTerm], Field(min_length=1)]
-    adversarial: AdversarialSection | None = None
-    optimiser: Optimiser = AdamWSection()
-    schedule: Schedule = ConstantSchedule(name="constant")
-    train: TrainSection = TrainSection()
-    validation: ValidationSection = ValidationSection()
-    logging: LoggingSection = LoggingSection()
-    checkpointing: CheckpointingSection = CheckpointingSection()
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run's folder and of the checkpoint"
+    )
+    description: str = Field("", description="one line for `audiotool recipes list`")
+    licence: str = Field(
+        "unknown",
+        description="licence of the weights, kept in the checkpoint; that of the weights to begin with is"
+        " added",
+    )
+    task: str = Field(description="task of the model; decides the training example and the metrics")
+    model: ModelSection = Field(description="the architecture and its configuration")
+    init: InitSection = Field(InitSection(), description="weights to begin with")
+    freeze: list[str] = Field([], description="patterns (`encoder.*`) of weights that are not trained")
+    audio: AudioConfig = Field(AudioConfig(), description="input and output of the model")
+    data: DataConfig = Field(description="the training data")
+    loss: list[LossTerm] = Field(min_length=1, description="terms of the sum that is minimised")
+    adversarial: AdversarialSection | None = Field(
+        None, description="discriminators to train against; null for none"
+    )
+    optimiser: Optimiser = Field(AdamWSection(), description="the optimiser and its options")
+    schedule: Schedule = Field(
+        ConstantSchedule(name="constant"), description="the learning rate as a function of the step"
+    )
+    train: TrainSection = Field(
+        TrainSection(), description="steps, batches, precision, weight averaging, seed"
+    )
+    validation: ValidationSection = Field(
+        ValidationSection(), description="the fixed set that chooses the best checkpoint"
+    )
+    logging: LoggingSection = Field(LoggingSection(), description="logs of the training")
+    checkpointing: CheckpointingSection = Field(CheckpointingSection(), description="states to resume from")
 
     def plain(self) -> dict[str, Any]:
         """Return the whole recipe as plain values, defaults included, as checkpoints and runs hold it."""
