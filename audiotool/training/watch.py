@@ -9,7 +9,6 @@ import logging
 import math
 import time
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,8 @@ from audiotool.tasks.base import TASKS
 from audiotool.training.export import make_metadata, tensors_for_use
 from audiotool.training.records import METRIC, SET, Listener, Records, table_row
 from audiotool.training.run import Run
-from audiotool.training.validation import UNSCORED, Pending, Validator
+from audiotool.training.selection import Selection
+from audiotool.training.validation import Pending, Validator
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,8 @@ class Watch:
         self.run = run
         self.listener = listener
         self.is_first = run.fabric.is_global_zero
-        examples, self._set = self._fixed_set()
+        examples, fixed_set = self._fixed_set()
+        self.selection = Selection.of(run.recipe, fixed_set)
         self.validator = Validator(
             examples,
             validated_metrics(run.recipe),
@@ -62,7 +63,7 @@ class Watch:
             self.records = Records(run.folder, run.counters.step, run.recipe.logging.tensorboard)
             said = "validation: the %s has changed: its %d earlier validations choose no best checkpoint"
             for what in (SET, METRIC) if examples else ():
-                others = len(self.records.validation.rows) - self._alike(what)
+                others = self.selection.outdated(self.records.validation.rows, what)
                 if others:
                     log.warning(said, what, others)
 
@@ -158,18 +159,19 @@ class Watch:
             if not self.validator.examples or (self.run.stopping and pending.killed):
                 continue
             values = pending.values()
-            best = self._best_of([*self._comparable(), table_row(pending.step, values)])
+            rows = [*self.records.validation.rows, table_row(pending.step, values)]
+            best = self.selection.best(rows)
             self._warn(pending, by_loss=best is not None and best[1] == "loss")
             # The weights come first: a resumed run does not repeat validations that are in the table.
             self._export(pending, values, best is not None and best[0] == pending.step)
-            self.records.validate(pending.step, values, self._set, self._selection()[0])
+            self.records.validate(pending.step, values, self.selection.fixed_set, self.selection.metric)
             self.listener.validated(pending.step, values)
 
     def _warn(self, pending: Pending, by_loss: bool) -> None:
         """Say once which metrics recordings lack and why, and whether the loss chooses in place of one."""
         lines, total = [], len(pending.futures)
         for name, reason in pending.unscored().items():
-            instead = by_loss and name == self._selection()[0]
+            instead = by_loss and name == self.selection.metric
             chooses = "; the loss chooses the best checkpoint" if instead else ""
             lines.append(((name, total), f"no recording has {name}: {reason}{chooses}"))
         for name, (count, reason) in pending.incomplete().items():
@@ -201,48 +203,8 @@ class Watch:
             checkpoint.save(run.folder.best, tensors, metadata)
 
     def best(self) -> tuple[int, str, float] | None:
-        """Return step, metric and value of the best validation so far, from the table.
-
-        The loss counts where no validation has the metric. A validation with recordings that could not be
-        scored comes behind those with fewer: their mean leaves out what its weights did worst.
-        """
-        return self._best_of(self._comparable()) if self.is_first else None
-
-    def _comparable(self) -> list[dict[str, str]]:
-        """Return the rows since the set or the metric has changed, of which the best was exported."""
-        rows = self.records.validation.rows
-        return rows[len(rows) - min(self._alike(SET), self._alike(METRIC)) :]
-
-    def _alike(self, column: str) -> int:
-        """Return the number of newest rows with this run's set or metric; rows of earlier versions name
-        none. A run that validates no more has the set of its last validation."""
-        newest = self.records.validation.rows[::-1]
-        current = self._set if column == SET else self._selection()[0]
-        current = current or next((row[column] for row in newest if row.get(column)), "")
-        return sum(1 for _ in takewhile(lambda row: row.get(column) in (None, "", current), newest))
-
-    def _best_of(self, rows: Sequence[dict[str, str]]) -> tuple[int, str, float] | None:
-        name, upwards = self._selection()
-        if not any(row.get(name) for row in rows):
-            name, upwards = "loss", False
-        scored = [row for row in rows if row.get(name)]
-
-        def rank(row: dict[str, str]) -> tuple[float, float]:
-            value = float(row[name])
-            return -float(row.get(f"{name}{UNSCORED}") or 0), value if upwards else -value
-
-        best = max(scored, key=rank, default=None)
-        return None if best is None else (int(best["step"]), name, float(best[name]))
-
-    def _selection(self) -> tuple[str, bool]:
-        """Return the metric that selects the best checkpoint, and whether a higher value is better."""
-        from audiotool.metrics.base import METRICS
-
-        name = self.run.recipe.validation.metric
-        if name is None:
-            best = TASKS.get(self.run.recipe.task).scoring.best
-            name = best if best in self.validator.metrics else "loss"
-        return (name, False) if name == "loss" else (name, METRICS.get(name).higher_is_better is not False)
+        """Return step, metric and value of the best validation so far, from the table."""
+        return self.selection.best(self.records.validation.rows) if self.is_first else None
 
 
 def _set_name(
