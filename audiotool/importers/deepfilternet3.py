@@ -14,7 +14,6 @@ import configparser
 import gzip
 import io
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping, Sized
 from pathlib import Path
@@ -152,14 +151,11 @@ class DeepFilterNet3Importer(Importer):
         if missing:
             raise CheckpointError(f"{path} has no {', '.join(missing)}: give DeepFilterNet3_onnx.tar.gz")
         graphs = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name in GRAPHS:
-                place = Path(folder) / name
-                place.write_bytes(files[name])
-                try:
-                    graphs[name] = read_onnx(place)
-                except CheckpointError as error:
-                    raise CheckpointError(f"{path}: {str(error).replace(folder, '').lstrip('/')}") from error
+        for name in GRAPHS:
+            try:
+                graphs[name] = read_onnx(Path(name), files[name])
+            except CheckpointError as error:
+                raise CheckpointError(f"{path}: {error}") from error
         weights = {f"{name}/{key}": value for name, g in graphs.items() for key, value in g.tensors.items()}
         return {"weights": weights, "graphs": graphs, "config": config, "source": str(path)}
 

@@ -6,6 +6,7 @@ a weight by the operation that uses it: `uses` yields weights in the order of th
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,9 +96,12 @@ class OnnxGraph:
         return CheckpointError(f"{found}: {reason}")
 
 
-def read_onnx(path: Path) -> OnnxGraph:
+def read_onnx(path: Path, content: bytes | None = None) -> OnnxGraph:
     """Read an ONNX file.
 
+    Args:
+        path: the file, or its name in an archive.
+        content: its bytes where it is in an archive.
     Raises:
         DependencyError: the package onnx is not installed.
         CheckpointError: missing, damaged, or its weights are in other files.
@@ -108,12 +112,14 @@ def read_onnx(path: Path) -> OnnxGraph:
         raise DependencyError(
             f"ONNX files are read with onnx: install it with `{install('onnx')}`"
         ) from error
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file")
-    if path.stat().st_size > MAX_BYTES:
-        raise CheckpointError(f"{path} is larger than any ONNX file that is imported")
+    if content is None:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: no such file")
+        if path.stat().st_size > MAX_BYTES:
+            raise CheckpointError(f"{path} is larger than any ONNX file that is imported")
     try:
-        graph = onnx.load(str(path), load_external_data=False).graph
+        file = str(path) if content is None else io.BytesIO(content)
+        graph = onnx.load(file, load_external_data=False).graph
         if not graph.node:
             raise ValueError("it has no operations")
         tensors = {tensor.name: _tensor(onnx, tensor) for tensor in graph.initializer}
