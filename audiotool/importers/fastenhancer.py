@@ -165,7 +165,7 @@ def _sizes(weights: Mapping[str, Tensor], graph: OnnxGraph) -> dict[str, Any]:
         "channels": first.shape[0],
         "kernel_sizes": (first.shape[2] * stride, *kernels),
         "stride": stride,
-        "blocks": sum(name.endswith(".rnn_fc.bias") for name in weights),
+        "blocks": count(weights, r"rf_block\.\d+\.rnn_fc\.bias"),
         "block_channels": entry(weights, "rf_pre.1.weight", source=source).shape[0],
         "block_bins": fewer,
         "heads": _heads(graph, fewer),

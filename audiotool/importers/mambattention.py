@@ -26,9 +26,6 @@ NAMES = {
 }
 """Official section -> {official key: that of `MambAttentionConfig`}."""
 
-FIXED = {"input_channel": (2,), "output_channel": (1,)}
-"""Official keys with one supported value: the input is magnitude and phase, the output a mask."""
-
 
 class MambAttentionImporter(Importer):
     """Imports the generator; only training needs the discriminator's file."""
@@ -37,9 +34,15 @@ class MambAttentionImporter(Importer):
     origin = "github.com/NikolaiKyhne/MambAttention"
     licence = "MIT"
     signature = ("TFMambAttention.0.time_mamba.forward_blocks.0.mixer.A_log",)
-    options = tuple(
-        Options(section, taken=tuple(keys), fixed=FIXED if section == "model_cfg" else {}, closed=False)
-        for section, keys in NAMES.items()
+    options = (
+        Options("stft_cfg", taken=tuple(NAMES["stft_cfg"]), closed=False),
+        Options(
+            "model_cfg",
+            taken=tuple(NAMES["model_cfg"]),
+            # The input is magnitude and phase, the output a mask.
+            fixed={"input_channel": (2,), "output_channel": (1,)},
+            closed=False,
+        ),
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:

@@ -87,11 +87,12 @@ class NSFImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        trained = {k: tensor for k, tensor in _tensors(official).items() if not _is_constant(k, tensor)}
-        return renamed(trained, RENAMED)
+        # Epoch files hold training states too, the final network's file tensors alone.
+        tensors = state_dict(official, "state_dict")
+        return renamed({k: t for k, t in tensors.items() if not _is_constant(k, t)}, RENAMED)
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
-        tensors = _tensors(official)
+        tensors = state_dict(official, "state_dict")
         inputs = entry(tensors, "input_mean", source="the NSF checkpoint").numel()
         first = entry(tensors, "m_filter.l_har_blocks.0.l_convs.0.weight", source="the NSF checkpoint")
         values: dict[str, Any] = {
@@ -149,11 +150,6 @@ def _from_file(config: Path, values: dict[str, Any]) -> dict[str, Any]:
     if "wav_samp_rate" in given:
         chosen["mel"] = {**values["mel"], "sample_rate": given["wav_samp_rate"]}
     return chosen
-
-
-def _tensors(official: Any) -> dict[str, Tensor]:
-    """Return the state dict of an epoch file or of the final network, trained on one device or several."""
-    return state_dict(official, "state_dict")
 
 
 def _variant(tensors: Mapping[str, Tensor]) -> str:

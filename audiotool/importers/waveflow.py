@@ -17,12 +17,34 @@ from torch import Tensor
 
 from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, entry, read_config, renamed, require, state_dict
+from audiotool.importers.base import (
+    Importer,
+    Options,
+    entries,
+    entry,
+    read_config,
+    renamed,
+    require,
+    state_dict,
+)
 from audiotool.importers.mel import official_mel
 from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.torch_file import check_size
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
+
+L0SG = {"n_height": "rows", "n_flow": "n_flows", "n_layer": "n_layers", "res_channels": "channels"}
+"""Official keys of L0SG's configuration -> fields of `WaveFlowConfig`."""
+
+PARAKEET = {
+    "n_group": "rows",
+    "n_flows": "n_flows",
+    "n_layers": "n_layers",
+    "channels": "channels",
+    "kernel_size": "kernel_size",
+    "upsample_factors": "upsample_factors",
+}
+"""Official keys of Parakeet's configuration -> fields of `WaveFlowConfig`."""
 
 L0SG_NAMES = (
     (r"\.coupling\.net\.front_conv\.0\.conv\.", ".front_conv."),
@@ -101,16 +123,13 @@ class WaveFlowImporter(Importer):
     options = (
         Options(
             "waveflow_config (L0SG)",
-            taken=(
-                *("n_height", "n_flow", "n_layer", "res_channels", "cin_channels", "n_layer_per_cycle"),
-                "coupling_type",
-            ),
+            taken=(*L0SG, "cin_channels", "n_layer_per_cycle", "coupling_type"),
             unused=("model_name",),
         ),
         DATA_CONFIG,
         Options(
             "model (Parakeet)",
-            taken=("n_group", "n_flows", "n_layers", "channels", "kernel_size", "upsample_factors"),
+            taken=tuple(PARAKEET),
             unused=("sigma",),
         ),
         Options(
@@ -144,18 +163,15 @@ def _is_parakeet(official: Any) -> bool:
 def _l0sg_values(path: Path, options: Options, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
     values = entry(read_config(path), "waveflow_config", source=str(path))
     options.check(values, str(path))
-    wanted = ("n_height", "n_flow", "n_layer", "res_channels", "cin_channels")
-    rows, flows, layers, channels, bands = (entry(values, key, source=str(path)) for key in wanted)
+    sizes = entries(values, L0SG, str(path))
+    bands = entry(values, "cin_channels", source=str(path))
     coupling = values.get("coupling_type", "waveflow")
     if coupling not in ("waveflow", "waveflow_bipartize"):
         raise CheckpointError(
             f"{path}: coupling_type {quote(coupling)} is neither waveflow nor waveflow_bipartize"
         )
     return {
-        "rows": rows,
-        "n_flows": flows,
-        "n_layers": layers,
-        "channels": channels,
+        **sizes,
         "row_dilations": tuple(2**i for i in range(values.get("n_layer_per_cycle", 1))),
         "bipartize": coupling == "waveflow_bipartize",
         "synthesis_order": "published",
@@ -174,8 +190,8 @@ def _parakeet_values(path: Path, options: Options, data_options: Options) -> dic
     values = read_config(path)
     model = entry(values, "model", source=str(path))
     options.check(model, str(path))
-    keys = ("n_group", "n_flows", "n_layers", "channels", "kernel_size", "upsample_factors")
-    rows, flows, layers, channels, kernel, factors = (entry(model, key, source=str(path)) for key in keys)
+    sizes = entries(model, PARAKEET, str(path))
+    rows = sizes["rows"]
     if rows not in PARAKEET_ROW_DILATIONS:
         raise CheckpointError(
             f"{path}: n_group {rows} is not one of {', '.join(map(str, PARAKEET_ROW_DILATIONS))}"
@@ -186,16 +202,11 @@ def _parakeet_values(path: Path, options: Options, data_options: Options) -> dic
     names = {key: key for key in data_options.taken}
     fields = {key: data[key] for key in names if key in data}
     return {
-        "rows": rows,
-        "n_flows": flows,
-        "n_layers": layers,
-        "channels": channels,
-        "kernel_size": tuple(kernel),
+        **sizes,
         "row_dilations": PARAKEET_ROW_DILATIONS[rows],
         # The official code always reverses halves in the second half of the flows.
         "bipartize": True,
         "synthesis_order": "published",
-        "upsample_factors": tuple(factors),
         "mel": official_mel({"preset": "tacotron2", **fields}, names, str(path)),
         "weight_norm": False,
     }
