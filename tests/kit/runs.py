@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from audiotool import recipe
+from audiotool.training.records import SilentListener
 from audiotool.training.trainer import Trainer
 
 
@@ -14,26 +15,16 @@ def train(values: dict[str, Any], folder: Path, resume: bool = False, *settings:
     return Trainer(recipe.parse(values, "tiny", settings), folder, "cpu").run(resume)
 
 
-class StopAfter:
+class StopAfter(SilentListener):
     """A listener that ends its trainer after a step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
         self.trainer: Trainer | None = None
 
-    def preparing(self, *arguments: Any) -> None: ...
-
-    def decoding(self, *arguments: Any) -> None: ...
-
-    def started(self, *arguments: Any) -> None: ...
-
     def stepped(self, step: int) -> None:
         if step == self.step and self.trainer is not None:
             self.trainer.stop()
-
-    def logged(self, *arguments: Any) -> None: ...
-
-    def validated(self, *arguments: Any) -> None: ...
 
 
 def stopped_after(step: int, values: dict[str, Any], folder: Path) -> Trainer:
