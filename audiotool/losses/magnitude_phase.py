@@ -76,9 +76,8 @@ class AntiWrappingPhaseLoss(Loss):
         self.edges = edges
 
     def forward(self, outputs: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
-        return sum(
-            self.terms(outputs["phase"], outputs["target_phase"]), torch.zeros(()).to(outputs["phase"])
-        )
+        phase, delay, frequency = self.terms(outputs["phase"], outputs["target_phase"])
+        return phase + delay + frequency
 
     def terms(self, phase: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the terms of instantaneous phase, group delay and angular frequency of phases (B, F, T)."""
