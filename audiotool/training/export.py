@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from lightning_fabric import Fabric
@@ -17,7 +17,6 @@ from audiotool.models.layers.weight_norm import fold_weights
 from audiotool.recipe.schema import Recipe
 from audiotool.training.history import History, joined_sources
 
-MATERIAL: tuple[Kind, ...] = ("speech", "noise", "rir", "pairs")
 TRAINED_ON: tuple[Split, ...] = ("train", "valid")
 
 
@@ -67,7 +66,7 @@ def without_places(plain: dict[str, Any]) -> dict[str, Any]:
     """Return a plain recipe without the folders of the machine on which it was trained."""
     data, init = dict(plain["data"]), dict(plain["init"])
     data |= {"root": None, "cache": None}
-    data |= {key: [_place_free(path) for path in data[key]] for key in MATERIAL}
+    data |= {key: [_place_free(path) for path in data[key]] for key in get_args(Kind)}
     if init["checkpoint"] is not None:
         init["checkpoint"] = _place_free(init["checkpoint"])
     return plain | {"data": data, "init": init}
@@ -85,7 +84,7 @@ def data_sources(data: DataConfig, history: History | None) -> list[dict[str, An
         history: None for a model that began with random weights.
     """
     splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
-    found = sources({kind: getattr(data, kind) for kind in MATERIAL}, data.exclude, splits)
+    found = sources({kind: getattr(data, kind) for kind in get_args(Kind)}, data.exclude, splits)
     return found if history is None else joined_sources(history.sources, found)
 
 
