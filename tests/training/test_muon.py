@@ -24,8 +24,8 @@ class Mixed(nn.Module):
         return self.conv(y.permute(1, 2, 0))
 
 
-def train(module: nn.Module, optimiser: torch.optim.Optimizer, steps: int) -> None:
-    for step in range(steps):
+def train(module: nn.Module, optimiser: torch.optim.Optimizer, steps: int, first: int = 0) -> None:
+    for step in range(first, steps):
         torch.manual_seed(step)
         module(torch.randn(9, 2, 6)).square().mean().backward()
         optimiser.step()
@@ -98,11 +98,7 @@ def test_a_state_of_before_goes_on_as_it_began(monkeypatch: pytest.MonkeyPatch) 
         train(halves, first, 2)
     second = Muon(halves, lr=0.5)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for step in range(2, 4):
-        torch.manual_seed(step)
-        halves(torch.randn(9, 2, 6)).square().mean().backward()
-        second.step()
-        second.zero_grad()
+    train(halves, second, 4, first=2)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), halves.parameters(), strict=True))
 
 
@@ -115,9 +111,5 @@ def test_a_saved_state_goes_on_exactly() -> None:
     train(halves, first, 3)
     second = Muon(halves, lr=0.5)
     second.load_state_dict(copy.deepcopy(first.state_dict()))
-    for step in range(3, 6):
-        torch.manual_seed(step)
-        halves(torch.randn(9, 2, 6)).square().mean().backward()
-        second.step()
-        second.zero_grad()
+    train(halves, second, 6, first=3)
     assert all(torch.equal(a, b) for a, b in zip(whole.parameters(), halves.parameters(), strict=True))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from pathlib import Path
 from typing import Any
@@ -51,27 +50,20 @@ def test_equal_weights_have_equal_validations(tiny_recipe: dict[str, Any], seed:
 
 
 class Late(Future[Row]):
-    """A score that arrives only when it is waited for."""
+    """Scores that arrive only when they are waited for."""
+
+    def __init__(self, scores: Row | None = None) -> None:
+        super().__init__()
+        self._scores = {"si_sdr": Value(1.0)} if scores is None else scores
 
     def done(self) -> bool:
         return False
 
     def result(self, timeout: float | None = None) -> Row:
-        return {"si_sdr": Value(1.0)}
+        return self._scores
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         return None
-
-
-class Scored(Late):
-    """A late PESQ."""
-
-    def __init__(self, pesq: Callable[[], float]) -> None:
-        super().__init__()
-        self._pesq = pesq
-
-    def result(self, timeout: float | None = None) -> Row:
-        return {"pesq": Value(self._pesq())}
 
 
 class Interrupted(Late):
@@ -101,11 +93,7 @@ def test_interrupted_run_waits_for_its_validations(
     assert (best.training["steps"], best.metrics["valid"]["si_sdr"]) == (3, 1.0)
 
 
-class Unscored(Late):
-    """A score that has no value."""
-
-    def result(self, timeout: float | None = None) -> Row:
-        return {"pesq": Value(None, "shorter than 0.25 s"), "si_sdr": Value(1.0)}
+UNSCORED = {"pesq": Value(None, "shorter than 0.25 s"), "si_sdr": Value(1.0)}
 
 
 def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
@@ -114,7 +102,7 @@ def test_a_metric_that_no_recording_has_is_named_and_the_loss_chooses(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late(UNSCORED))
     tiny_recipe["validation"] |= {"metrics": ["pesq", "si_sdr"], "metric": "pesq"}
     step, name, value = train(tiny_recipe, tmp_path).best
     assert name == "loss"
@@ -131,9 +119,9 @@ def test_a_metric_that_earlier_validations_have_chooses_on(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(lambda: 2.0))
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late({"pesq": Value(2.0)}))
     train(tiny_recipe, tmp_path, False, "train.steps=3")
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Unscored())
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late(UNSCORED))
     assert train(tiny_recipe, tmp_path, True).best == (3, "pesq", 2.0)
     (said,) = (m for m in caplog.messages if "no recording has pesq" in m)
     assert said.endswith("shorter than 0.25 s")
@@ -211,7 +199,7 @@ def test_validations_of_another_set_do_not_compete(
 ) -> None:
     tiny_recipe["validation"] |= {"metrics": ["pesq"], "metric": "pesq"}
     scores = iter([3.0, 3.0, 2.0, 1.0, 1.0, 1.0])
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(scores.__next__))
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late({"pesq": Value(next(scores))}))
     train(tiny_recipe, tmp_path, False, "train.steps=3")
     for steps, setting, best, others in (
         (4, "validation.count=1", (4, "pesq", 2.0), 1),
@@ -236,7 +224,7 @@ def test_validations_by_another_metric_do_not_compete(
 ) -> None:
     tiny_recipe["validation"] |= {"every": 1, "metrics": ["pesq"], "metric": "loss"}
     scores = iter([4.0, 4.0, 3.0, 3.0, 2.0, 2.0, 1.0, 1.0])
-    monkeypatch.setattr(Validator, "_submit", lambda *audio: Scored(scores.__next__))
+    monkeypatch.setattr(Validator, "_submit", lambda *audio: Late({"pesq": Value(next(scores))}))
     before = train(tiny_recipe, tmp_path, False, "train.steps=2").best
     assert before is not None
     assert "choose no best" not in caplog.text
