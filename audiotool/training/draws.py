@@ -7,7 +7,6 @@ import contextlib
 from collections.abc import Iterator
 
 import torch
-from torch import nn
 
 
 def seed_step(seed: int, step: int, rank: int) -> None:
@@ -21,16 +20,6 @@ def seeded(seed: int, index: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(_mix(seed, index, 0))
         yield
-
-
-@contextlib.contextmanager
-def buffers_kept(module: nn.Module) -> Iterator[None]:
-    """Put the buffers of a module, such as running statistics, back at the end of the `with` block."""
-    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
-    yield
-    for name, buffer in module.named_buffers():
-        if name in kept:
-            buffer.copy_(kept[name])
 
 
 def happens(probability: float) -> bool:

@@ -12,7 +12,6 @@ from lightning_fabric.plugins.precision import MixedPrecision
 
 from audiotool.device import find_device
 from audiotool.errors import DeviceError
-from audiotool.recipe.schema import Recipe
 
 SETTLE_SECONDS = 0.2
 """Seconds in which the threads of a connection have to finish; they need microseconds."""
@@ -62,23 +61,3 @@ def leave(fabric: Fabric) -> None:
         fabric.barrier()
         torch.distributed.destroy_process_group()
         time.sleep(SETTLE_SECONDS)
-
-
-def ran_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that the memory of the CPU or the device ran out."""
-    text = str(error)
-    said = "can't allocate memory" in text or "out of memory" in text
-    return said or isinstance(error, torch.OutOfMemoryError)
-
-
-def advise_on_memory(error: BaseException, recipe: Recipe) -> DeviceError | None:
-    """Return the error to raise in place of `error` if that means that memory ran out, else None."""
-    if not ran_out_of_memory(error):
-        return None
-    train, seconds = recipe.train, recipe.audio.segment_seconds
-    precision = "" if train.precision != "fp32" else ", or set train.precision=bf16"
-    return DeviceError(
-        f"out of memory in training: lower train.batch_size (now {train.batch_size}; raise train.accumulate,"
-        f" now {train.accumulate}, by the same factor to keep the effective batch) or audio.segment_seconds"
-        f" (now {seconds}){precision}"
-    )

@@ -12,7 +12,7 @@ from audiotool.losses.base import make_loss
 from audiotool.losses.permutation_invariant import PermutationInvariantLoss
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
-from audiotool.training.fabric import ran_out_of_memory
+from audiotool.training.memory import ran_out_of_memory
 
 
 class Objective(nn.Module):

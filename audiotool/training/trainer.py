@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiotool.compat import ending_loader
 from audiotool.data.material import split_warnings
@@ -19,8 +19,9 @@ from audiotool.errors import RecipeError
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
 from audiotool.training.adversary import Adversary
-from audiotool.training.draws import buffers_kept, happens, seed_step, seeded
-from audiotool.training.fabric import advise_on_memory, leave
+from audiotool.training.draws import happens, seed_step, seeded
+from audiotool.training.fabric import leave
+from audiotool.training.memory import advise_on_memory
 from audiotool.training.optimiser import clip_and_step, set_rate
 from audiotool.training.records import Listener, SilentListener
 from audiotool.training.run import Run
@@ -261,7 +262,7 @@ class Trainer:
         """
         only = len(taken) == 1
         # The second computation updates the running statistics.
-        with contextlib.nullcontext() if only else buffers_kept(self.current.model):
+        with contextlib.nullcontext() if only else _buffers_kept(self.current.model):
             for one in taken:
                 with torch.set_grad_enabled(only):
                     outputs = self._outputs(one)
@@ -317,3 +318,13 @@ def _add(sums: dict[str, Tensor], terms: dict[str, Tensor], share: float) -> Non
     """Add terms, times `share`, to their sums."""
     for name, value in terms.items():
         sums[name] = sums.get(name, 0.0) + value * share
+
+
+@contextlib.contextmanager
+def _buffers_kept(module: nn.Module) -> Iterator[None]:
+    """Put the buffers of a module, such as running statistics, back at the end of the `with` block."""
+    kept = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    yield
+    for name, buffer in module.named_buffers():
+        if name in kept:
+            buffer.copy_(kept[name])
