@@ -8,9 +8,9 @@ logarithms of magnitudes.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -33,7 +33,15 @@ KERAS_ROLES = {
 NORM = r"(?:instant_)?layer_normalization"
 
 Layer = Mapping[str, Tensor]
-"""Tensors of one layer by Keras' names."""
+"""Tensors of one layer by name."""
+
+
+class Stage(NamedTuple):
+    """The layers of a stage: LSTMs with torch's names and layout, the others with Keras'."""
+
+    lstms: Sequence[Layer]
+    dense: Layer
+    norm: Layer | None
 
 
 class DTLNImporter(Importer):
@@ -90,8 +98,8 @@ class DTLNImporter(Importer):
         }
 
 
-def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
-    """Return {"lstms", "dense", "norm"} of a stage's graph, in torch's layout."""
+def _from_graph(graph: OnnxGraph, stage: int) -> Stage:
+    """Return the stage of a graph."""
     whole = [_onnx_lstm(graph, operation) for operation in graph.of_kind("LSTM")]
     unrolled: dict[int, dict[str, Tensor]] = {}
     for name, tensor in graph.tensors.items():
@@ -113,10 +121,10 @@ def _from_graph(graph: OnnxGraph, stage: int) -> dict[str, Any]:
         for pattern, role in (("mul", "gamma"), ("add_1", "beta"))
         if re.search(rf"{NORM}(?:_\d+)?/{pattern}/", name)
     }
-    return {"lstms": lstms, "dense": {"kernel": matrices[0], "bias": biases[0]}, "norm": norm or None}
+    return Stage(lstms, {"kernel": matrices[0], "bias": biases[0]}, norm or None)
 
 
-def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], list[Tensor]]:
+def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[Stage], list[Tensor]]:
     """Return both stages of a Keras file, and the two convolutions as matrices."""
     lstms, dense, norms = (numbered(tensors, name) for name in ("lstm", "dense", NORM))
     if len(dense) != 2 or len(lstms) % 2 or len(norms) not in (1, 2):
@@ -133,11 +141,11 @@ def _from_keras(tensors: Mapping[str, Tensor]) -> tuple[list[dict[str, Any]], li
     for n, layers in enumerate((cells[:half], cells[half:])):
         norm = norms[n - 2] if len(norms) == 2 or n == 1 else None
         stages.append(
-            {
-                "lstms": layers,
-                "dense": {role: layer_tensor(dense[n], role) for role in ("kernel", "bias")},
-                "norm": None if norm is None else {r: layer_tensor(norm, r) for r in ("gamma", "beta")},
-            }
+            Stage(
+                layers,
+                {role: layer_tensor(dense[n], role) for role in ("kernel", "bias")},
+                None if norm is None else {role: layer_tensor(norm, role) for role in ("gamma", "beta")},
+            )
         )
     convolutions = [layer_tensor(group, "kernel")[0].T for group in numbered(tensors, "conv1d")]
     return stages, convolutions
@@ -156,15 +164,15 @@ def _unrolled_lstm(layer: Layer) -> Layer:
         raise CheckpointError(f"an LSTM of this file has no {error}: it is of another version") from error
 
 
-def _renamed(place: str, stage: Mapping[str, Any]) -> dict[str, Tensor]:
+def _renamed(place: str, stage: Stage) -> dict[str, Tensor]:
     tensors = {
         f"{place}.lstms.{n}.{key}": value
-        for n, layer in enumerate(stage["lstms"])
+        for n, layer in enumerate(stage.lstms)
         for key, value in layer.items()
     }
-    tensors[f"{place}.dense.weight"] = stage["dense"]["kernel"].T
-    tensors[f"{place}.dense.bias"] = stage["dense"]["bias"]
-    if stage["norm"] is not None:
-        tensors[f"{place}.norm.weight"] = stage["norm"]["gamma"]
-        tensors[f"{place}.norm.bias"] = stage["norm"]["beta"]
+    tensors[f"{place}.dense.weight"] = stage.dense["kernel"].T
+    tensors[f"{place}.dense.bias"] = stage.dense["bias"]
+    if stage.norm is not None:
+        tensors[f"{place}.norm.weight"] = stage.norm["gamma"]
+        tensors[f"{place}.norm.bias"] = stage.norm["beta"]
     return {key: value.contiguous() for key, value in tensors.items()}
