@@ -14,7 +14,8 @@ import typer
 from audiotool.cli.causal import causal
 from audiotool.cli.keys import keys
 from audiotool.cli.screen import console, say, show, table, write_document
-from audiotool.errors import AudiotoolError, InputError, PlanError, UnfitCheckpoint
+from audiotool.errors import InputError, PlanError, UnfitCheckpoint
+from audiotool.signals import RAISED
 from audiotool.stdio import silent_libraries
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson, EngineChoice, EngineKind, MaxAttenuation, Mix, Quiet, a_number
@@ -150,24 +151,25 @@ def live(
     with _recording(record, form.sample_rate) as recorder:
         loop = LiveLoop(backend, form, stream, recorder, devices)
         try:
-            loop.start()
-            if not quiet:
-                say(
-                    f"'{source.name}' to '{sink.name}', {form.sample_rate} Hz, blocks of {form.block}:"
-                    f" {loop.latency_seconds * 1000:.0f} ms from end to end"
-                    f"{'' if devices is None else ', measured'},"
-                    f" {stream.latency_seconds * 1000:.0f} of them the model's"
-                )
-            _watch(loop, seconds, quiet)
-        except (KeyboardInterrupt, SystemExit, AudiotoolError) as error:
+            try:
+                loop.start()
+                if not quiet:
+                    say(
+                        f"'{source.name}' to '{sink.name}', {form.sample_rate} Hz, blocks of {form.block}:"
+                        f" {loop.latency_seconds * 1000:.0f} ms from end to end"
+                        f"{'' if devices is None else ', measured'},"
+                        f" {stream.latency_seconds * 1000:.0f} of them the model's"
+                    )
+                _watch(loop, seconds, quiet)
+            finally:
+                loop.stop()
+        except BaseException as error:
             ended = error  # however a stream ends, it has a document
-        finally:
-            loop.stop()
-            if not quiet:
-                say(f"{loop.seconds:.1f} s, {_gaps(loop)}")
-    failed = isinstance(ended, AudiotoolError)
-    if as_json and (loop.callbacks or not failed):
-        facts = {**_facts(loop, form, source, sink), "interrupted": ended is not None and not failed}
+        if not quiet:
+            say(f"{loop.seconds:.1f} s, {_gaps(loop)}")
+    interrupted = isinstance(ended, RAISED)
+    if as_json and (loop.callbacks or ended is None or interrupted):
+        facts = {**_facts(loop, form, source, sink), "interrupted": interrupted}
         if recorder is not None and recorder.kept:
             facts |= {"recordings": list(map(str, recorder.kept)), "recordings_lost": recorder.lost}
         # A closed terminal cannot be written to. The exit code is that of the interrupt.

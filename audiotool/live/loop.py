@@ -91,11 +91,12 @@ class LiveLoop:
         self._in, self._out = Ring(room), Ring(room + self._delay)
         self._out.write(np.zeros(self._delay, np.float32))
         self._mono = np.zeros(form.block, np.float32)
-        self._lost = 0
+        # Samples of input that the callback has lost, and those of them that silence has replaced.
+        self._lost = self._replaced = 0
         self._called = threading.Event()
         self._ending = False
         self._error: Exception | None = None
-        self._last_call = time.monotonic()
+        self._last_call = self._last_check = time.monotonic()
         self._worker = threading.Thread(target=self._work, name="live", daemon=True)
         self._clock = InputClock(form.sample_rate)
         self._device_seconds = device_seconds
@@ -125,7 +126,7 @@ class LiveLoop:
         Raises:
             DeviceError: the devices do not start.
         """
-        self._last_call = time.monotonic()
+        self._last_call = self._last_check = time.monotonic()
         self._worker.start()
         self._stream.start()
 
@@ -146,7 +147,11 @@ class LiveLoop:
             raise self._error
         if self._recorder is not None:
             self._recorder.check()
-        if time.monotonic() - self._last_call > GONE_SECONDS:
+        now = time.monotonic()
+        if now - self._last_check > GONE_SECONDS:
+            self._last_call = now  # the program stood still (SIGSTOP), not the device
+        self._last_check = now
+        if now - self._last_call > GONE_SECONDS:
             raise self._stopped()
         if self._stream.active:
             return
@@ -194,20 +199,27 @@ class LiveLoop:
         return DeviceError(STOPPED)
 
     def stop(self) -> None:
-        """Release the devices, and process the remaining input for the recording."""
+        """Release the devices, and process the remaining input for the recording.
+
+        Raises:
+            Exception: the error of the model, or of its thread, also if `check` has raised it already.
+        """
         self._stream.close()
         self._clock.close()
         self._ending = True
         self._called.set()
         if self._worker.is_alive():
             self._worker.join()
+        if self._error is not None:
+            raise self._error
 
     def _call(self, received: Samples, wanted: Samples, underflow: bool, overflow: bool) -> None:
         """Copy a block in and a block out, as the device's callback."""
         frames = len(received)
         mono = self._mono[:frames] if frames <= len(self._mono) else np.empty(frames, np.float32)
         np.mean(received, axis=1, out=mono)
-        if not self._in.write(mono):
+        # After a lost block all are lost until silence has replaced it, so that the silence is in its place.
+        if self._lost > self._replaced or not self._in.write(mono):
             self._lost += frames
             overflow = True
         missing = self._out.read(frames, mono)[1]
@@ -221,26 +233,29 @@ class LiveLoop:
 
     def _work(self) -> None:
         """Run the model, in a thread of its own."""
-        replaced = 0
         try:
-            while not self._ending or self._in.ready:
+            ending = False
+            while not ending:
                 self._called.wait()
                 self._called.clear()
-                lost = self._lost
-                while self._in.ready:
-                    self._step(self._in.read(min(self._in.ready, self._form.block))[0])
-                if lost > replaced:
-                    # Silence replaces lost input, so that the latency does not change.
-                    silence = np.zeros(lost - replaced, np.float32)
-                    self._record(0, silence)
-                    self._play(silence)
-                    replaced = lost
-                if self._ending:
-                    self._called.set()
+                ending = self._ending  # no input comes from then on
+                self._drain()
             if self.callbacks:
                 self._record(1, np.asarray(self._live.flush()))
-        except Exception as error:  # `check` raises it in the main thread
+        except Exception as error:  # `check` and `stop` raise it in the main thread
             self._error = error
+
+    def _drain(self) -> None:
+        """Process all input, and play silence for what was lost after it, so that the latency does not
+        change."""
+        lost = self._lost
+        while self._in.ready:
+            self._step(self._in.read(min(self._in.ready, self._form.block))[0])
+        if lost > self._replaced:
+            silence = np.zeros(lost - self._replaced, np.float32)
+            self._record(0, silence)
+            self._play(silence)
+            self._replaced = lost
 
     def _step(self, samples: Samples) -> None:
         # Some drivers pass uninitialised memory before the first sample has arrived.

@@ -25,7 +25,7 @@ class Recorder:
 
     Args:
         source, target: paths of the recordings of input and output. Both are aligned, and equally long unless
-            the disk refuses a block of one.
+            the disk refuses a block of one, or the model fails.
         sample_rate: Hz.
     Attributes:
         kept: paths of the recordings that `commit` has left.

@@ -11,8 +11,8 @@ class Ring:
     """Queue of the samples of one channel. One thread writes and another reads; neither waits.
 
     Positions are counted from the beginning of the stream. If samples are read before they are written, the
-    reader gets silence, and the late samples are dropped when they are written. The position in time is kept.
-    Only `read` without `into` allocates memory.
+    reader gets silence, and the late samples are dropped when they are written, however many. The position in
+    time is kept. Only `read` without `into` allocates memory.
 
     Args:
         capacity: greatest number of samples.
@@ -30,13 +30,14 @@ class Ring:
 
     def write(self, samples: Samples) -> bool:
         """Append samples (time,). Return False, without appending any, if they do not fit."""
-        size, count = len(self._samples), len(samples)
-        if self._written + count - self._read > size:
+        size, count, read = len(self._samples), len(samples), self._read
+        if self._written + count - read > size:
             return False
-        begin = self._written % size
-        head = min(count, size - begin)
-        self._samples[begin : begin + head] = samples[:head]
-        self._samples[: count - head] = samples[head:]
+        late = min(max(0, read - self._written), count)
+        kept, begin = samples[late:], (self._written + late) % size
+        head = min(len(kept), size - begin)
+        self._samples[begin : begin + head] = kept[:head]
+        self._samples[: len(kept) - head] = kept[head:]
         # The count changes last: from then on the reader may take the samples.
         self._written += count
         return True

@@ -143,5 +143,5 @@ class Loopback(FakeBackend):
 
 
 def drained(loop: LiveLoop) -> None:
-    """Wait until the model has had what came in."""
-    wait_until(lambda: loop.processed == loop.callbacks * BLOCK)
+    """Wait until the model has had what came in and was not lost, or has failed."""
+    wait_until(lambda: loop._error or loop.processed + loop._replaced == loop.callbacks * BLOCK)

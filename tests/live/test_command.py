@@ -19,6 +19,7 @@ from audiotool.errors import DependencyError
 from audiotool.live import loop as live_loop
 from audiotool.live.backend import Callback, Form
 from audiotool.live.loop import ATTEMPTS, LiveLoop
+from audiotool.streaming.live_stream import LiveStream
 
 
 class Awaited(LiveLoop):
@@ -165,6 +166,23 @@ def test_a_signal_ends_with_a_document(
     assert (ended["recordings"], ended["recordings_lost"]) == (list(map(str, places)), 0)
     for place in places:
         assert soundfile.info(str(place)).frames == 0.4 * RATE
+
+
+@pytest.mark.parametrize("failing", ["feed", "flush"])
+def test_a_model_that_fails_ends_with_a_document(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failing: str
+) -> None:
+    def fails(stream: LiveStream, *block: object) -> None:
+        raise MemoryError("there is none")
+
+    monkeypatch.setattr(LiveStream, failing, fails)
+    places = [tmp_path / "in.wav", tmp_path / "out.wav"]
+    words = ("--model", "denoise-tiny-16k", "--seconds", 0.5, "--quiet", "--json", "--record", *places)
+    code, output = run(monkeypatch, FakeBackend(), *words)
+    assert code == 1
+    ended, end = json.JSONDecoder().raw_decode(output)
+    assert (ended["interrupted"], ended["recordings"][0]) == (False, str(places[0]))
+    assert "audiotool: internal error: MemoryError: there is none" in output[end:]
 
 
 def test_a_full_disk_ends_with_a_document_and_the_recordings(

@@ -150,6 +150,85 @@ def test_input_that_is_lost_is_counted(pipeline: audiotool.Pipeline, tmp_path: P
     assert frames == {(RATE // BLOCK + 10) * BLOCK}
 
 
+def test_a_model_that_stood_still_goes_on_in_time(
+    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """For 3 s: what the ring does not hold is silence in its place, and the latency stays."""
+    goes_on, feed = threading.Event(), LiveStream.feed
+
+    def stalled(stream: LiveStream, samples: np.ndarray) -> np.ndarray:
+        goes_on.wait(PATIENCE)
+        return feed(stream, samples)
+
+    monkeypatch.setattr(LiveStream, "feed", stalled)
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    recorder = Recorder(*places, RATE)
+    loop, fake = opened(pipeline.live(RATE), recorder)
+    loop.bypass = True
+    loop.start()
+    stall = 3 * RATE // BLOCK
+    for _ in range(stall):
+        fake.call()
+    goes_on.set()
+    drained(loop)
+    call(loop, fake, 20)
+    loop.stop()
+    recorder.commit()
+    before, after = (soundfile.read(str(place), dtype="float32")[0] for place in places)
+    assert len(before) == len(after) == (stall + 20) * BLOCK
+    lost = slice(loop.processed - 20 * BLOCK, stall * BLOCK)
+    assert lost.stop - lost.start == loop.overruns * BLOCK > 1.9 * RATE
+    expected = fake.sound[: len(before)].copy()
+    expected[lost] = 0.0
+    np.testing.assert_allclose(before, expected, atol=2**-15)
+    played, delay = np.concatenate(fake.played), loop._delay
+    end = stall * BLOCK + delay
+    np.testing.assert_allclose(played[end:], fake.sound[end - delay : len(played) - delay], atol=1e-6)
+
+
+def test_input_that_is_lost_at_the_end_is_silence(
+    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The devices are released while the model still stands."""
+    stands, goes_on, feed = threading.Event(), threading.Event(), LiveStream.feed
+
+    def stalled(stream: LiveStream, samples: np.ndarray) -> np.ndarray:
+        stands.set()
+        goes_on.wait(PATIENCE)
+        return feed(stream, samples)
+
+    monkeypatch.setattr(LiveStream, "feed", stalled)
+    places = (tmp_path / "in.wav", tmp_path / "out.wav")
+    recorder = Recorder(*places, RATE)
+    loop, fake = opened(pipeline.live(RATE), recorder)
+    loop.start()
+    fake.call()
+    stands.wait(PATIENCE)
+    for _ in range(3 * RATE // BLOCK):
+        fake.call()
+    monkeypatch.setattr(fake, "close", goes_on.set)
+    loop.stop()
+    recorder.commit()
+    assert {soundfile.info(str(place)).frames for place in places} == {(3 * RATE // BLOCK + 1) * BLOCK}
+
+
+def test_a_program_that_stood_still_has_its_devices(
+    pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As by SIGSTOP and SIGCONT; devices that give nothing while it runs are gone."""
+    now = [0.0]
+    monkeypatch.setattr(live_loop, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    loop, fake = opened(pipeline.live(RATE))
+    fake.call()
+    now[0] += 2 * live_loop.GONE_SECONDS
+    loop.check()
+    now[0] += 0.6 * live_loop.GONE_SECONDS
+    loop.check()
+    now[0] += 0.6 * live_loop.GONE_SECONDS
+    with pytest.raises(DeviceError, match="was it unplugged"):
+        loop.check()
+
+
 def test_a_disk_that_is_too_slow_costs_samples_and_no_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -189,6 +268,21 @@ def test_a_ring_keeps_time() -> None:
     assert ring.write(np.arange(5, 10, dtype=np.float32))
     taken, missing = ring.read(4)
     assert (taken.tolist(), missing) == ([7, 8, 9, 0], 1)
+
+
+@pytest.mark.parametrize(("read", "written"), [(16, 13), (23, 28), (40, 33), (40, 48)])
+def test_a_ring_drops_late_samples_of_any_number(read: int, written: int) -> None:
+    """Nine more follow; the ring holds 16."""
+    ring = Ring(16)
+    ring.read(read)
+    assert ring.write(np.arange(written, dtype=np.float32))
+    assert ring.ready == max(0, written - read)
+    for sample in range(written, written + 9):
+        if ring.ready < 16:
+            assert ring.write(np.array([sample], np.float32))
+    held = range(read, min(max(read, written + 9), read + 16))
+    taken = ring.read(len(held))[0]
+    assert taken.tolist() == [float(sample) for sample in held]
 
 
 def test_a_stream_that_ran_for_a_second_has_all_attempts_again(pipeline: audiotool.Pipeline) -> None:
@@ -231,7 +325,7 @@ def test_an_error_of_the_model_is_reported(pipeline: audiotool.Pipeline) -> None
     loop.start()
     fake.call()
     loop._worker.join(PATIENCE)
-    with pytest.raises(AudiotoolError, match="ended"):
-        loop.check()
-    loop.stop()
+    for look in (loop.check, loop.stop):
+        with pytest.raises(AudiotoolError, match="ended"):
+            look()
     assert loop.levels().after == 0.0
