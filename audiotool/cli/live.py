@@ -108,7 +108,7 @@ def live(
         bool,
         typer.Option(
             "--measure",
-            help="Measure the latency first, by bursts of noise through a cable or a monitor.",
+            help="Measure the latency first, up to 1 s, by bursts of noise through a cable or a monitor.",
         ),
     ] = False,
     record: Annotated[

@@ -17,7 +17,11 @@ BURSTS = 6
 """Number of bursts. The first is not evaluated, because buffers fill while it is played."""
 
 SPACING_SECONDS = 0.5
-"""Seconds from one burst to the next, and so the longest round trip that can be measured."""
+"""Seconds from one burst to the next."""
+
+LONGEST_SECONDS = 1.0
+"""The longest round trip in seconds that can be measured. Bursts differ, so that a late one is not taken for
+the next."""
 
 BURST_SECONDS = 0.01
 """Length of a burst in seconds."""
@@ -38,31 +42,36 @@ def round_trip(backend: Backend, form: Form) -> float:
     Raises:
         DeviceError: the input does not receive the output, the delays differ, or the devices stop.
     """
+    length, spacing, longest = (
+        round(seconds * form.sample_rate) for seconds in (BURST_SECONDS, SPACING_SECONDS, LONGEST_SECONDS)
+    )
+    window = longest + length
     rng = np.random.default_rng(0)
-    burst = LEVEL * np.sign(rng.standard_normal(round(BURST_SECONDS * form.sample_rate))).astype(np.float32)
-    spacing = round(SPACING_SECONDS * form.sample_rate)
-    received = _received(backend, form, burst, spacing)
-    found = np.correlate(received, burst, "valid")[: BURSTS * spacing].reshape(BURSTS, spacing)[1:]
+    bursts = LEVEL * np.sign(rng.standard_normal((BURSTS, length))).astype(np.float32)
+    received = _received(backend, form, bursts, spacing, window)
+    windows = [received[n * spacing :][:window] for n in range(1, BURSTS)]
+    found = np.stack([np.correlate(*pair, "valid") for pair in zip(windows, bursts[1:], strict=True)])
     clear = np.abs(found).max(axis=1) > CLEAR * np.sqrt(np.mean(np.square(found), axis=1)) + 1e-9
     if not clear.all():
         raise DeviceError(
-            "the input does not receive the output: connect them by a cable, or by a null sink whose"
-            " monitor is the input"
+            f"the input does not receive the output within {LONGEST_SECONDS:g} s: connect them by a"
+            " cable, or by a null sink whose monitor is the input"
         )
     delays = np.abs(found).argmax(axis=1) / form.sample_rate
     if np.ptp(delays) > AGREE_SECONDS:
         least, most = 1000 * delays.min(), 1000 * delays.max()
         raise DeviceError(
-            f"the round trip is from {least:.0f} to {most:.0f} ms: samples are lost, try a larger --block"
+            f"the round trip is from {least:.0f} to {most:.0f} ms: samples are lost (try a larger --block),"
+            f" or it is longer than {LONGEST_SECONDS:g} s"
         )
     return float(np.median(delays))
 
 
-def _received(backend: Backend, form: Form, burst: Samples, spacing: int) -> Samples:
-    """Play all bursts and return the input of this time and of one more spacing: (time,)."""
-    total = (BURSTS + 1) * spacing
+def _received(backend: Backend, form: Form, bursts: Samples, spacing: int, window: int) -> Samples:
+    """Play bursts (burst, time) and return the input until a window after the last has begun: (time,)."""
+    total = (len(bursts) - 1) * spacing + window
     played = np.zeros(total + form.block, np.float32)
-    for n in range(BURSTS):
+    for n, burst in enumerate(bursts):
         played[n * spacing : n * spacing + len(burst)] = burst
     received, done, position = np.zeros(total, np.float32), threading.Event(), 0
 

@@ -82,6 +82,18 @@ def test_a_round_trip_is_measured(delay: int, noise: float, gain: float) -> None
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_a_round_trip_longer_than_the_bursts_are_apart(noise: float) -> None:
+    for delay in (7999, 8000, 8001, 8080, 9600, 12345, 15999, 16000):
+        assert round_trip(Loopback(delay, noise), FORM) * RATE == pytest.approx(delay)
+
+
+@pytest.mark.parametrize("delay", [16001, 16400, 17600, 21000, 24000, 27000, 31000, 38000])
+def test_a_round_trip_beyond_the_limit_is_refused(delay: int) -> None:
+    with pytest.raises(DeviceError, match=r"(within|longer than) 1 s"):
+        round_trip(Loopback(delay), FORM)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.1])
 def test_an_input_that_does_not_hear_the_output(noise: float) -> None:
     with pytest.raises(DeviceError, match="does not receive the output"):
         round_trip(Loopback(700, noise, 0.0), FORM)
