@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import select
 import sys
 import time
@@ -19,8 +20,8 @@ def _sleep(seconds: float) -> str:
 
 @contextlib.contextmanager
 def keys() -> Iterator[Wait]:
-    """Yield a function that waits for a key; without a terminal it returns none. Ctrl-C stays an
-    interrupt."""
+    """Yield a function that waits for a key; without a terminal, and in its background, it returns none.
+    Ctrl-C stays an interrupt."""
     if sys.stdin is None or not sys.stdin.isatty() or sys.platform == "win32":
         yield _sleep
         return
@@ -28,19 +29,29 @@ def keys() -> Iterator[Wait]:
     import tty
 
     descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+
+    def owns_keys() -> bool:
+        # The system stops a program that sets or reads its terminal from the background.
+        try:
+            return os.tcgetpgrp(descriptor) == os.getpgrp()
+        except OSError:  # it is another session's, or gone
+            return False
 
     def wait(seconds: float) -> str:
+        if not owns_keys():
+            return _sleep(seconds)
         if not select.select([descriptor], [], [], seconds)[0]:
             return ""
-        key = sys.stdin.read(1)
-        if not key:
-            # The terminal is gone. Reading from it would return at once for ever.
-            time.sleep(seconds)
-        return key
+        # Not through `sys.stdin`, whose buffer `select` does not see. Keys are ASCII.
+        return os.read(descriptor, 1).decode("latin-1")
 
+    if not owns_keys():
+        yield wait
+        return
+    before = termios.tcgetattr(descriptor)
     try:
         tty.setcbreak(descriptor)
         yield wait
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        if owns_keys():
+            termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
