@@ -239,12 +239,17 @@ def shows_video(path: Path, asked: str | None = None) -> bool:
     return ending in MUXERS and ending not in SOUND_ALONE
 
 
-def format_for(path: Path, asked: str | None = None) -> str:
+NAME_IT = ", or name the format (--format, in Python format=)"
+"""The way out where an ending names no format, and the user has an option for it."""
+
+
+def format_for(path: Path, asked: str | None = None, hint: str = NAME_IT) -> str:
     """Return libsndfile's or FFmpeg's format for an output: that of the option, or of the name's ending.
 
     Args:
         path: the output.
         asked: `--format`.
+        hint: ends the message about an ending that names no format.
     Raises:
         InputError: the name of the format or the ending is unknown, or PyAV is needed and not installed.
         DependencyError: PyAV is needed and too old.
@@ -272,8 +277,7 @@ def format_for(path: Path, asked: str | None = None) -> str:
         return name
     if not is_audio_name(path):
         raise InputError(
-            f"{path}: the ending '{path.suffix}' names no audio format;"
-            f" use one of {_listed_endings()}, or name the format (--format, in Python format=)"
+            f"{path}: the ending '{path.suffix}' names no audio format; use one of {_listed_endings()}{hint}"
         )
     return FORMATS[ending]
 

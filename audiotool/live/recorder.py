@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from audiotool.audio import PIPE
+from audiotool.audio.formats import format_for
 from audiotool.audio.outputs import open_writer
 from audiotool.audio.writer import OutputFormat
-from audiotool.errors import AudiotoolError, InputError, PlanError
+from audiotool.errors import AudiotoolError, InputError, PlanError, as_plan_error
 from audiotool.live.backend import Samples
 from audiotool.paths import clash
 
@@ -31,8 +32,7 @@ class Recorder:
         kept: paths of the recordings that `commit` has left.
         lost: number of blocks that are silence because the disk was too slow.
     Raises:
-        PlanError: as `check_places`.
-        InputError: a file cannot be written.
+        PlanError: as `check_places`, or a file cannot be written.
     """
 
     def __init__(self, source: Path, target: Path, sample_rate: int) -> None:
@@ -44,7 +44,7 @@ class Recorder:
         self._blocks: queue.Queue[tuple[int, int, Samples] | None] = queue.Queue(QUEUE_BLOCKS)
         # Per file the samples of lost blocks for which silence is still to be written.
         self._missing = [0, 0]
-        with contextlib.ExitStack() as opened:
+        with as_plan_error(), contextlib.ExitStack() as opened:
             self._writers = [
                 opened.enter_context(contextlib.closing(open_writer(path, OutputFormat(sample_rate, 1))))
                 for path in (source, target)
@@ -117,16 +117,19 @@ class Recorder:
 
 
 def check_places(*places: Path) -> None:
-    """Check that recordings are files of their own, and replace none.
+    """Check that recordings are files of their own, of formats that are written, and replace none.
 
     Raises:
-        PlanError: a path exists, is standard output, or leads to the file of another one.
+        PlanError: a path exists, is standard output, names no format, or leads to the file of another one.
+        DependencyError: PyAV is needed and too old.
     """
     for place in places:
         if str(place) == PIPE:
             raise PlanError("--record needs two files, and '-' is standard output: give two names")
         if place.exists():
             raise PlanError(f"{place} exists already: --record replaces nothing, give another name")
+        with as_plan_error():
+            format_for(place, hint="")
     same = clash(places)
     if same is not None:
         raise PlanError(f"--record needs two files, and these are one: {same[0]} and {same[1]}")

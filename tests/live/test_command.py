@@ -236,6 +236,27 @@ def test_a_recording_needs_two_files(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("a.txt", "a.txt: the ending '.txt' names no audio format; use one of .wav, "),
+        ("a.wma", "a.wma: .wma is read, and not written"),
+        ("file/a.wav", "cannot write file/a.wav: file is not a folder"),
+    ],
+)
+def test_a_recording_that_cannot_be_written_is_a_mistake_of_the_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, message: str
+) -> None:
+    """`live` has no --format."""
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    code, output = run(monkeypatch, FakeBackend(), "--model", "denoise-tiny-16k", "--record", "b.wav", name)
+    assert code == 2
+    assert f"audiotool: error: {message}" in output
+    assert "--format" not in output
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_devices_that_give_nothing_leave_no_recordings(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
