@@ -37,6 +37,12 @@ QUIETEST_DB = -60.0
 BAR = 12
 """Width of a meter in characters."""
 
+LAYOUTS = ((BAR, 3), (BAR, 2), (BAR // 2, 2), (0, 2), (BAR // 2, 1), (0, 1))
+"""Widths of the meters, and how many of keys, gaps and latency follow them: of these the first that fits."""
+
+FASTEST = "denoise-tiny-16k"
+"""The checkpoint for a machine on which another is too slow."""
+
 
 def open_backend() -> Backend:
     """Return the sound system of this machine."""
@@ -160,7 +166,8 @@ def live(
                         f"{'' if devices is None else ', measured'},"
                         f" {stream.latency_seconds * 1000:.0f} of them the model's"
                     )
-                _watch(loop, seconds, quiet)
+                faster = "" if model == FASTEST else f", or --model {FASTEST}"
+                _watch(loop, seconds, quiet, f"try a larger --block{faster}")
             finally:
                 loop.stop()
         except BaseException as error:
@@ -240,9 +247,11 @@ def _recording(places: tuple[Path, Path] | None, sample_rate: int) -> Iterator[R
             say(f"the disk was too slow: {recorder.lost} blocks of the recordings are silence")
 
 
-def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
+def _watch(loop: LiveLoop, seconds: float | None, quiet: bool, advice: str) -> None:
     """Run the meter and the keys until q is pressed or the time is over.
 
+    Args:
+        advice: what helps against gaps.
     Raises:
         DeviceError: the devices have stopped, or the time was over before any sample had come.
         AudiotoolError: the model or a recording failed.
@@ -266,7 +275,7 @@ def _watch(loop: LiveLoop, seconds: float | None, quiet: bool) -> None:
             draw(loop)
             gaps = loop.underruns + loop.overruns + loop.lost_seconds + loop.reopened
             if gaps > reported and not quiet and time.monotonic() - reported_at >= WARNING_SECONDS:
-                say(f"{_gaps(loop)}: try a larger --block, or --model denoise-tiny-16k")
+                say(f"{_gaps(loop)}: {advice}")
                 reported, reported_at = gaps, time.monotonic()
     loop.check_begun()
 
@@ -282,25 +291,38 @@ def _meter(quiet: bool) -> Iterator[Any]:
     from rich.text import Text
 
     with Live(console=screen, auto_refresh=False, transient=True, redirect_stdout=False) as shown:
-        yield lambda loop: shown.update(Text(meter_line(loop), no_wrap=True), refresh=True)
+
+        def draw(loop: LiveLoop) -> None:
+            line = meter_line(loop, screen.width, screen.options.ascii_only)
+            shown.update(Text(line, no_wrap=True), refresh=True)
+
+        yield draw
 
 
-def meter_line(loop: LiveLoop) -> str:
-    """Return the meter: levels of input and output, latency, underruns and overruns."""
+def meter_line(loop: LiveLoop, width: int, ascii_only: bool = False) -> str:
+    """Return the meter: levels of input and output, keys, underruns and overruns, latency.
+
+    Args:
+        width: of the terminal in characters; what has no room is left out, the keys last.
+        ascii_only: True where the terminal has no blocks.
+    """
     levels = loop.levels()
-    parts = [
-        f"in {_bar(levels.before)}  out {_bar(levels.after)}",
-        f"{loop.latency_seconds * 1000:.0f} ms",
-        "BYPASS (b)" if loop.bypass else "b bypass, q quit",
-        _gaps(loop),
-    ]
-    return "  ".join(parts)
+    keys_shown = "BYPASS (b)" if loop.bypass else "b bypass, q quit"
+    others = (keys_shown, _gaps(loop), f"{loop.latency_seconds * 1000:.0f} ms")
+
+    def line(bar: int, count: int) -> str:
+        before, after = (_level(peak, bar, ascii_only) for peak in (levels.before, levels.after))
+        return "  ".join((f"in {before}", f"out {after}", *others[:count]))
+
+    return next((found for layout in LAYOUTS if len(found := line(*layout)) <= width), keys_shown)
 
 
-def _bar(peak: float) -> str:
+def _level(peak: float, bar: int, ascii_only: bool) -> str:
+    """Return a peak as a bar of a width in characters, without one if that is 0, and in dB."""
     level = max(QUIETEST_DB, 20 * math.log10(max(peak, 1e-9)))
-    filled = round(BAR * (1 - level / QUIETEST_DB)) if level < 0 else BAR
-    return f"{'█' * filled}{'·' * (BAR - filled)} {level:4.0f} dB"
+    filled = round(bar * (1 - level / QUIETEST_DB)) if level < 0 else bar
+    block, empty = "#." if ascii_only else "█·"
+    return f"{block * filled}{empty * (bar - filled)}{' ' if bar else ''}{level:3.0f} dB"
 
 
 def _gaps(loop: LiveLoop) -> str:

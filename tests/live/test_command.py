@@ -119,6 +119,25 @@ def test_a_device_that_never_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(backend._dies) == 9 - 1 - ATTEMPTS
 
 
+@pytest.mark.parametrize("words", [(), ("--model", "denoise-tiny-16k")])
+def test_gaps_are_told_with_what_helps(monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]) -> None:
+    class Late(FakeStream):
+        def call(self) -> None:
+            super().call()
+            self.callback(np.zeros((0, 1), np.float32), np.zeros((0, 2), np.float32), True, False)
+
+    def open_late(backend: FakeBackend, form: Form, callback: Callback) -> FakeStream:
+        backend.stream = Late(form, callback)
+        return backend.stream
+
+    monkeypatch.setattr(FakeBackend, "open", open_late)
+    monkeypatch.setattr(f"{__name__}.drained", lambda loop: None)
+    code, output = run(monkeypatch, FakeBackend(), "--seconds", command.WARNING_SECONDS + 1, *words)
+    assert code == 0, output
+    (told,) = (line for line in output.splitlines() if "try a larger --block" in line)
+    assert told.endswith("block" if words else "block, or --model denoise-tiny-16k")
+
+
 def test_devices_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     code, output = run(monkeypatch, FakeBackend(), "--list-devices")
     assert code == 0

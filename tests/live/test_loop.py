@@ -73,7 +73,31 @@ def test_the_loop_holds_its_input_against_the_clock(
         now[0] += BLOCK / RATE * (1 if n != 200 else 10)
         fake.call()
     assert loop.lost_seconds == pytest.approx(9 * BLOCK / RATE, abs=1e-3)
-    assert "0.14 s of input lost" in command.meter_line(loop)
+    assert "0.14 s of input lost" in command.meter_line(loop, 200)
+
+
+def test_the_meter_fits_the_terminal_and_shows_the_keys_last(pipeline: audiotool.Pipeline) -> None:
+    loop = opened(pipeline.live(RATE))[0]
+    keys, gaps = "b bypass, q quit", "13 underruns, 0 overruns"
+    loop.underruns = 13
+
+    def drawn(width: int, ascii_only: bool = False) -> str:
+        loop._before, loop._after = 0.1, 0.01
+        return command.meter_line(loop, width, ascii_only)
+
+    assert drawn(120) == f"in ████████···· -20 dB  out ████········ -40 dB  {keys}  {gaps}  68 ms"
+    assert drawn(95) == f"in ████████···· -20 dB  out ████········ -40 dB  {keys}  {gaps}"
+    assert drawn(80) == f"in ████·· -20 dB  out ██···· -40 dB  {keys}  {gaps}"
+    assert drawn(70) == f"in -20 dB  out -40 dB  {keys}  {gaps}"
+    assert drawn(60) == f"in ████·· -20 dB  out ██···· -40 dB  {keys}"
+    assert drawn(40) == f"in -20 dB  out -40 dB  {keys}"
+    assert drawn(30) == keys
+    assert drawn(60, ascii_only=True) == f"in ####.. -20 dB  out ##.... -40 dB  {keys}"
+    for width in range(16, 130):
+        assert keys in drawn(width)
+        assert len(drawn(width)) <= width
+    loop.bypass = True
+    assert drawn(30) == "BYPASS (b)"
 
 
 @pytest.mark.parametrize(("delay", "noise", "gain"), [(700, 0.0, 1.0), (1801, 0.02, -0.2), (7000, 0.1, 1.0)])
