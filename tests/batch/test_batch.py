@@ -327,3 +327,26 @@ def test_limited_samples_are_reported(
     assert outcome.row.facts["limited"] == limited
     [note] = outcome.row.notes
     assert "beyond full scale" in note
+
+
+@pytest.mark.parametrize("scored", [False, True])
+def test_a_residual_does_not_count_into_the_outputs_peak(
+    tmp_path: Path, tiny_checkpoint: Path, scored: bool
+) -> None:
+    """The model removes a constant, which is all that is beyond full scale."""
+    import numpy as np
+
+    audiotool.write(tmp_path / "loud.wav", np.full(16000, 3.0), 16000, subtype="FLOAT")
+    scoring = {"scoring": Scoring(("si_sdr",), "si_sdr")} if scored else {}
+    work = Work(Inference("denoise", str(tiny_checkpoint), "cpu"), **scoring)
+    layout = Layout(
+        output=str(tmp_path / "a.wav"),
+        residual=str(tmp_path / "rest.wav"),
+        subtype="PCM_16",
+        reference=str(tmp_path / "loud.wav") if scored else None,
+    )
+    [outcome] = run(make_plan([str(tmp_path / "loud.wav")], layout), work)
+    made = audiotool.read(tmp_path / "a.wav")[0]
+    assert outcome.row.facts["limited"] == 0
+    assert outcome.row.facts["peak"] == pytest.approx(np.abs(made).max(), abs=1e-4)
+    assert np.abs(audiotool.read(tmp_path / "rest.wav")[0]).max() > 0.99
