@@ -1,8 +1,11 @@
-"""Remarks for the user on a recording's bandwidth, where the output is not what may be expected."""
+"""What a recording's bandwidth means for super-resolution: where the new band begins, and remarks for the
+user, where the output is not what may be expected."""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
 
 from audiotool import named_checkpoints
 from audiotool.arrays import Block
@@ -11,7 +14,11 @@ from audiotool.engines.base import Engine
 from audiotool.streaming.session import Settings
 
 FULL_BAND = 0.95
-"""Share of the model's band up to which a recording has content when it is not extended; a remark says so."""
+"""Share of the band that model and output both have, up to which a recording has content when it is not
+extended; a remark says so."""
+
+RESAMPLED_BAND = 0.95
+"""Share of a lower rate's band that a resampler keeps. A new band that begins above it would leave a gap."""
 
 NARROW_BAND = 0.8
 """Share of `extends_from_hz`. If a recording's content ends below it, an audible gap stays; a remark says
@@ -19,6 +26,23 @@ so."""
 
 SAME_BAND = 0.9
 """Ratio of two channels' bandwidths below which a remark names both."""
+
+
+def edges_of(bands: Block | float, sample_rate: int, engine: Engine, settings: Settings) -> Block | float:
+    """Return where the new band begins, in Hz: above the model's own band where there is nothing to extend.
+
+    Args:
+        bands: bandwidths of a recording in Hz, a number or (B, 1, 1).
+        sample_rate: Hz of the recording.
+        settings: of the recording's stream.
+    """
+    rate = settings.rate_for(sample_rate, engine.sample_rate)
+    full = bands > FULL_BAND * min(rate, engine.sample_rate) / 2
+    # An output of the input's rate gets the band's edge from the input (`Session`).
+    if sample_rate < min(rate, engine.sample_rate):
+        bands = np.minimum(bands, RESAMPLED_BAND * sample_rate / 2)
+    edges: Block = np.where(full, np.float32(engine.sample_rate), np.float32(bands))
+    return edges if edges.ndim else float(edges)
 
 
 def remarks_on(

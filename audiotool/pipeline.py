@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiotool import bandwidth_remarks, checkpoint, named_checkpoints
+from audiotool import bandwidths, checkpoint, named_checkpoints
 from audiotool.arrays import (
     ArrayT,
     Block,
@@ -56,9 +56,6 @@ if TYPE_CHECKING:
     from audiotool.audio.raw import Raw
     from audiotool.streaming.state import StreamState
     from audiotool.streaming.streams import Streams
-
-RESAMPLED_BAND = 0.95
-"""Share of a lower rate's band that a resampler keeps. A greater `bandwidth_hz` would leave a gap."""
 
 SHORTEST_ENROLMENT_SECONDS = 1.0
 
@@ -429,8 +426,9 @@ class Pipeline:
         measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
         session = self._session(sample_rate, channels, settings, **measured)
         bands = measured.get("bandwidth_hz")
-        remarks = bandwidth_remarks.remarks_on(bands, sample_rate, self.engine, self.task, self.settings)
-        return Opened(session, size, None if bands is None else float(bands.max()), tuple(remarks))
+        widest = None if bands is None else float(bands.max())
+        remarks = bandwidths.remarks_on(bands, sample_rate, self.engine, self.task, settings)
+        return Opened(session, size, widest, tuple(remarks))
 
     def _session(self, sample_rate: int, channels: int, settings: Settings, **measured: Any) -> Session:
         if is_vocoder(self.engine):
@@ -452,14 +450,13 @@ class Pipeline:
         Raises:
             StreamError: the settings have a bandwidth, but the model extends none.
         """
-        bandwidth: Any = settings.bandwidth_hz
-        if bandwidth is None:
-            bandwidth = measured.get("bandwidth_hz")
-        elif self.engine.extends_from_hz is None:
+        given = settings.bandwidth_hz
+        if given is not None and self.engine.extends_from_hz is None:
             raise StreamError(f"{self.engine.name} extends no band: a bandwidth says nothing to it")
-        if bandwidth is not None and sample_rate < self.sample_rate:
-            bandwidth = np.minimum(bandwidth, RESAMPLED_BAND * sample_rate / 2)
-        return {} if bandwidth is None else {"bandwidth_hz": bandwidth}
+        bands = measured.get("bandwidth_hz") if given is None else given
+        if bands is None:
+            return {}
+        return {"bandwidth_hz": bandwidths.edges_of(bands, sample_rate, self.engine, settings)}
 
     def _with_chunk(self, seconds: float, channels: int) -> Settings:
         """Return the settings with `chunk_seconds` of so much audio, unless the user has set it.

@@ -373,8 +373,11 @@ class Session(Carrier):
             return Output(wet, dry)
         if self._has_upper_band:
             low = self._low.pop(length)
-            gain = self._gain.feed(low, wet) if self.settings.follow_removal else np.float32(1.0)
-            wet = wet + gain * (dry - low)
+            if self.settings.follow_removal:
+                wet = wet + self._gain.feed(low, wet) * (dry - low)
+            else:
+                # In this order the output is the input, to the bit, where the model changes nothing.
+                wet = dry + (wet - low)
         if share.any():
             wet = (1 - share) * wet + share * dry
         return Output(wet, dry)

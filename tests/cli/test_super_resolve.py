@@ -171,6 +171,31 @@ def test_the_bundled_model_leaves_a_full_band_alone() -> None:
     np.testing.assert_allclose(audiotool.read("out.wav")[0][0], x, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("rate", "content_rate", "words"),
+    [
+        (16000, 16000, ["--rate", "16000"]),
+        (16000, 15500, ["--rate", "16000"]),
+        (44100, 44100, ["--rate", "44100"]),
+        (48000, 46500, []),
+        (96000, 64000, []),
+    ],
+)
+def test_a_recording_with_nothing_to_extend_stays_the_same_to_the_bit(
+    rate: int, content_rate: int, words: list[str]
+) -> None:
+    x = write_noise("in.wav", rate, content_rate)
+    done = bundled("in.wav", "-o", "out.wav", *words)
+    assert re.search("nothing to extend|holds no more than that", done.stderr)
+    np.testing.assert_array_equal(audiotool.read("out.wav")[0][0], x)
+    given = bundled(
+        *("-", "-o", "-", *words, "--bandwidth", str(content_rate // 2)), stdin=Path("in.wav").read_bytes()
+    )
+    np.testing.assert_array_equal(audiotool.read(io.BytesIO(given.stdout_bytes))[0][0], x)
+    pipeline = audiotool.load("super-resolve", output_rate=rate)
+    np.testing.assert_array_equal(pipeline(x, rate), x)
+
+
 def test_a_bandwidth_that_is_given_is_not_measured() -> None:
     """A faint hiss lies above the speech: what the user knows goes before what is found, in pipes too."""
     x = write_noise("in.wav", 16000, 8000)
