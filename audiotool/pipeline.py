@@ -426,7 +426,7 @@ class Pipeline:
         measured = {} if blocks is None else self._measure(blocks(size), sample_rate, channels)
         session = self._session(sample_rate, channels, settings, **measured)
         bands = measured.get("bandwidth_hz")
-        widest = None if bands is None else float(bands.max())
+        widest = settings.bandwidth_hz if bands is None else float(bands.max())
         remarks = bandwidths.remarks_on(bands, sample_rate, self.engine, self.task, settings)
         return Opened(session, size, widest, tuple(remarks))
 
@@ -473,7 +473,8 @@ class Pipeline:
         self, blocks: Iterator[Block], sample_rate: int, channels: int, whole: bool = True
     ) -> dict[str, Any]:
         """Run the first pass over a recording, as far as needed; return the conditions for its streams."""
-        first_pass = FirstPass(self.engine, sample_rate, channels, self.settings.warm_up, whole)
+        warm_up, is_given = self.settings.warm_up, self.settings.bandwidth_hz is not None
+        first_pass = FirstPass(self.engine, sample_rate, channels, warm_up, whole, not is_given)
         while not first_pass.complete and (block := next(blocks, None)) is not None:
             first_pass.feed(block)
         return first_pass.conditions()

@@ -39,16 +39,23 @@ class FirstPass:
         warm_up: False: do not run the model over the beginning.
         whole: False: do not measure level and bandwidth, which need the whole recording, and let the warm-up
             begin with the recording.
+        bandwidth: False: do not measure the bandwidth, which is given.
     """
 
     def __init__(
-        self, engine: Engine, sample_rate: int, channels: int, warm_up: bool = True, whole: bool = True
+        self,
+        engine: Engine,
+        sample_rate: int,
+        channels: int,
+        warm_up: bool = True,
+        whole: bool = True,
+        bandwidth: bool = True,
     ) -> None:
         self._engine = engine
         self._channels = channels
         self._level = LevelMeter() if whole and engine.uses_level else None
         self._bandwidth: BandwidthMeter | None = None
-        if whole and engine.extends_from_hz is not None:
+        if whole and bandwidth and engine.extends_from_hz is not None:
             from audiotool.dsp.bandwidth import BandwidthMeter
 
             self._bandwidth = BandwidthMeter(sample_rate)

@@ -196,6 +196,18 @@ def test_a_recording_with_nothing_to_extend_stays_the_same_to_the_bit(
     np.testing.assert_array_equal(pipeline(x, rate), x)
 
 
+def test_a_bandwidth_that_is_given_is_reported() -> None:
+    write_noise("in.wav", 16000, 16000)
+    for source in ("in.wav", "-"):
+        report = f"{source[0]}.json"
+        done = bundled(
+            *(source, "-o", f"{report}.wav", "--bandwidth", "3000", "--report", report),
+            stdin=Path("in.wav").read_bytes(),
+        )
+        assert done.exit_code == 0, done.output
+        assert json.loads(Path(report).read_text())["files"][0]["bandwidth_hz"] == 3000
+
+
 def test_a_bandwidth_that_is_given_is_not_measured() -> None:
     """A faint hiss lies above the speech: what the user knows goes before what is found, in pipes too."""
     x = write_noise("in.wav", 16000, 8000)

@@ -157,3 +157,9 @@ def test_without_warm_up_nothing_is_read(model: BandSplitGRU) -> None:
     first_pass = FirstPass(TorchEngine(model), 16000, 1, warm_up=False)
     assert first_pass.complete
     assert first_pass.conditions() == {}
+
+
+def test_a_bandwidth_that_is_given_is_not_measured() -> None:
+    engine = audiotool.load("super-resolve").engine
+    assert not FirstPass(engine, 16000, 1).complete
+    assert FirstPass(engine, 16000, 1, bandwidth=False).complete
