@@ -51,7 +51,8 @@ class SuperResolve(InferenceTask):
     """Add the high frequencies that a recording lacks: telephone speech, old recordings, dull microphones.
 
     The bandwidth of each channel is measured and reported, because it may be
-    less than the sample rate allows. Content below it passes unchanged. The
+    less than the sample rate allows. Content below it passes unchanged, but
+    for the top 8 % of the input's band where the output's rate is higher. The
     band above it, from 2 kHz on, is filled up to half of the output's sample
     rate, and up to 24 kHz at most. A recording with content up to there stays
     unchanged, which is reported. The bandwidth of a pipe is estimated from the
