@@ -10,12 +10,9 @@ import numpy as np
 from audiotool import named_checkpoints
 from audiotool.arrays import Block
 from audiotool.checkpoint import Metadata
+from audiotool.dsp.bandwidth import FULL_BAND
 from audiotool.engines.base import Engine
 from audiotool.streaming.session import Settings
-
-FULL_BAND = 0.95
-"""Share of the band that model and output both have, up to which a recording has content when it is not
-extended; a remark says so."""
 
 RESAMPLED_BAND = 0.95
 """Share of a lower rate's band that a resampler keeps. A new band that begins above it would leave a gap."""

@@ -28,6 +28,14 @@ ROUNDING_DB = 120.0
 ABOVE_ROUNDING_DB = 10.0
 """Level of content above the noise of rounding to integers. Dither adds 5 dB to that noise."""
 
+FULL_BAND = 0.95
+"""Share of the band that model and output both have, up to which a recording has content when it is not
+extended; a remark says so."""
+
+LINE_HZ, GAP_HZ = 800.0, 2000.0
+"""Greatest width of a line in a spectrum, and least gap below it. A line is no edge of content: the whistle
+of a television set at 15.6 kHz, the pilot tone of FM at 19 kHz. Harmonics are closer to each other."""
+
 COARSEST, FINEST = 2.0**-7, 2.0**-23
 """Steps of samples of 8 and of 24 bits."""
 
@@ -87,10 +95,18 @@ class BandwidthMeter:
         edges: list[float | None] = []
         for power, peak in zip(self._power, peaks, strict=True):
             floor = max(peak * _ratio(RANGE_DB), rounding * _ratio(-ABOVE_ROUNDING_DB))
-            audible = np.flatnonzero(power > floor) if peak > max(least, floor) else None
-            top = None if audible is None else min(int(audible.max()) + 1, bins)
-            edges.append(None if top is None else top / bins * self.sample_rate / 2)
+            top = self._top(power > floor) + 1 if peak > max(least, floor) else None
+            edges.append(None if top is None else min(top, bins) / bins * self.sample_rate / 2)
         return edges
+
+    def _top(self, audible: NDArray[np.bool_]) -> int:
+        """Return the highest audible bin that is of no line; the highest of all where there are lines
+        alone."""
+        heard = np.flatnonzero(audible)
+        hertz = 2 * (len(audible) - 1) / self.sample_rate  # bins in one
+        near, far = round(LINE_HZ * hertz), round((LINE_HZ + GAP_HZ) * hertz)
+        content = heard[np.searchsorted(heard, heard - far) < np.searchsorted(heard, heard - near, "right")]
+        return int(content[-1] if content.size else heard[-1])
 
     def bandwidth_hz(self) -> float | None:
         """Upper edge of the content of all channels in Hz; None for silence or less than 64 ms of sound."""

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Hertz, Length, Rate, Real, Seconds, Seed, Width
 from audiotool.dsp.bands import interpolation, membership
-from audiotool.dsp.bandwidth import LOWEST_HZ
+from audiotool.dsp.bandwidth import FULL_BAND, GAP_HZ, LINE_HZ, LOWEST_HZ
 from audiotool.dsp.erb import erb_widths
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.level import Level
@@ -50,6 +50,9 @@ QUIETEST = 1e-9
 
 LOUDEST = 3.0
 """Natural logarithm of the greatest power of a band, beyond that of speech."""
+
+FLOOR = 1e-6
+"""Added to every level (-120 dB of full scale). With -80 dB the added band of quiet speech was too loud."""
 
 SILENT = 1e-10
 """Power of an input frame (-100 dB of full scale) at which that of the added band is halved; silence gets
@@ -102,13 +105,15 @@ class BandwidthExtensionConfig:
 
 
 class EdgeTracker(nn.Module):
-    """Spec (B, T, F) -> bandwidth so far (B, T, 1) in Hz, half the sample rate until the first sound.
+    """Spec (B, T, F) -> bandwidth so far (B, T, 1) in Hz, half the sample rate until the first sound, and for
+    content beyond `FULL_BAND` of that.
 
     The content ends at the highest group of bins within 60 dB of the loudest one in an exponentially weighted
-    mean of the power spectrum. The loudest one reaches above `LOWEST_HZ`, below which hum may be louder than
-    speech. Each frame enters with the least power of the last three frames in each group, because clicks and
-    abrupt onsets fill the spectrum of at most two frames. The frames are weighted by one more Hann window, a
-    convolution over three bins, so that loud groups do not leak into others.
+    mean of the power spectrum, but for lines (`dsp.bandwidth.LINE_HZ`). The loudest one reaches above
+    `LOWEST_HZ`, below which hum may be louder than speech. Each frame enters with the least power of the last
+    three frames in each group, because clicks and abrupt onsets fill the spectrum of at most two frames. The
+    frames are weighted by one more Hann window, a convolution over three bins, so that loud groups do not
+    leak into others.
 
     State: (B, groups, 2), the state of `RunningLevel` of each group, and (B, 2, groups), powers of two
         frames.
@@ -119,8 +124,9 @@ class EdgeTracker(nn.Module):
     def __init__(self, c: BandwidthExtensionConfig) -> None:
         super().__init__()
         groups = c.n_fft // 2 // GROUP
-        edges = torch.arange(1, groups + 1) * (GROUP * c.sample_rate / c.n_fft)
-        self.register_buffer("upper_edges", edges, persistent=False)
+        width = GROUP * c.sample_rate / c.n_fft
+        self.register_buffer("upper_edges", torch.arange(1, groups + 1) * width, persistent=False)
+        self.near, self.far = math.ceil(LINE_HZ / width), math.ceil((LINE_HZ + GAP_HZ) / width)
         self.level = RunningLevel(c.hop_length, c.edge_seconds * c.sample_rate / c.hop_length)
 
     def forward(self, spec: Tensor, state: State = None) -> tuple[Tensor, State]:
@@ -136,9 +142,20 @@ class EdgeTracker(nn.Module):
         mean = levels[:, 0].unflatten(0, (spec.shape[0], -1)).square().transpose(1, 2)
         loudest = (mean * (self.upper_edges > LOWEST_HZ)).amax(-1, keepdim=True)
         held = mean > EDGE_RANGE * loudest
-        edges = (held * self.upper_edges).amax(-1, keepdim=True)
-        edges = torch.where(edges > 0, edges, self.upper_edges[-1])
+        end = self.upper_edges[-1]
+        edges = end
+        # Of lines alone the highest counts.
+        for counts in (held, held & self._above_a_neighbour(held)):
+            highest = (counts * self.upper_edges).amax(-1, keepdim=True)
+            edges = torch.where(highest > 0, highest, edges)
+        edges = torch.where(edges > FULL_BAND * end, end, edges)
         return edges, (means.unflatten(0, (spec.shape[0], -1)), recent[:, frames:].clone())
+
+    def _above_a_neighbour(self, held: Tensor) -> Tensor:
+        """Whether there is content from LINE_HZ to LINE_HZ + GAP_HZ below each group (B, T, groups)."""
+        groups = held.shape[-1]
+        sums = F.pad(held.to(self.upper_edges.dtype), (self.far + 1, 0)).cumsum(-1)
+        return sums[..., self.far + 1 - self.near :][..., :groups] > sums[..., :groups]
 
 
 class BandwidthExtension(Model):
@@ -184,7 +201,7 @@ class BandwidthExtension(Model):
         self.scale = c.n_fft / 2  # sum of the squared window: the power of a bin of white noise of power 1
 
         self.offset = OffsetRemoval(c.n_fft, c.hop_length, c.sample_rate)
-        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate)
+        self.analysis = LevelledSpectrum(c.n_fft, c.hop_length, c.level_seconds, c.sample_rate, FLOOR)
         self.rectified = StreamingSTFT(c.n_fft, c.hop_length, window="sqrt_hann")
         self.edge = EdgeTracker(c)
         self.synthesis = StreamingISTFT(c.n_fft, c.hop_length, window="sqrt_hann")

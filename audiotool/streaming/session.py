@@ -53,7 +53,7 @@ class Settings:
         warm_up: run the model over the recording's first seconds before its stream begins, if the model
             declares `warm_up_seconds`. Live streams and pipes never do.
         widens: the output may have a wider band than the input. Its rate is at least the model's. The
-            frequencies that the input has are kept as they are, at a higher rate those up to 92 % of its band.
+            input's frequencies are kept as they are, those up to 92 % of its band where the rate is higher.
     Raises:
         StreamError: a value is of another type, or out of range.
     """

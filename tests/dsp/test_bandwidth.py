@@ -106,3 +106,23 @@ def test_a_constant_has_no_bandwidth() -> None:
 @pytest.mark.parametrize("length", [0, 10, 8000])
 def test_silence_has_no_bandwidth(length: int) -> None:
     assert measure(np.zeros(length, np.float32), 16000) is None
+
+
+@pytest.mark.parametrize("level_db", [-50, -80])
+@pytest.mark.parametrize("lines_hz", [[15625], [15625, 19000]])
+def test_a_steady_line_far_above_the_content_is_no_edge(
+    speech: NDArray[np.float32], level_db: int, lines_hz: list[int]
+) -> None:
+    """The whistle of a television set, and a pilot tone beside it, above a telephone's band."""
+    narrow = soxr.resample(soxr.resample(speech, 16000, 7000), 7000, 48000)
+    cycles = np.arange(len(narrow)) / 48000
+    lines = sum(np.sin(2 * np.pi * hz * cycles) for hz in lines_hz)
+    whistling = np.float32(narrow + np.sqrt(2) * 10 ** (level_db / 20) * lines)
+    assert measure(whistling, 48000) == pytest.approx(measure(narrow, 48000), rel=0.01)
+
+
+def test_harmonics_far_apart_are_content() -> None:
+    """Of a whistling bird at 1.9 kHz, up to 9.5 kHz."""
+    cycles = np.arange(96000) / 48000
+    tones = sum(0.1 * np.sin(2 * np.pi * 1900 * n * cycles) for n in range(1, 6))
+    assert measure(np.float32(tones), 48000) == pytest.approx(9500, abs=200)

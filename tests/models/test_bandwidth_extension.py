@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -72,9 +74,10 @@ def test_bands_are_as_loud_as_predicted(harmonic: float) -> None:
 
 @torch.no_grad()
 def test_a_full_band_is_not_changed() -> None:
-    x = noise_up_to(24000)
-    for told in (24000.0, None):
-        torch.testing.assert_close(build(level=0.0).process(x, bandwidth_hz=told), x, atol=1e-7, rtol=0)
+    for hz in (24000, 23000):
+        x = noise_up_to(hz)
+        for told in (24000.0, None):
+            torch.testing.assert_close(build(level=0.0).process(x, bandwidth_hz=told), x, atol=1e-7, rtol=0)
 
 
 @torch.no_grad()
@@ -83,6 +86,15 @@ def test_silence_stays_silent_and_the_level_is_followed() -> None:
     assert model.process(torch.zeros(1, 1, 9000)).abs().max() == 0
     loud, quiet = (model.process(gain * x, bandwidth_hz=4000.0) - gain * x for gain in (1.0, 0.1))
     torch.testing.assert_close(quiet, 0.1 * loud, atol=1e-5, rtol=2e-2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rms_db", [-70, -90])
+def test_the_added_band_of_quiet_recordings_is_as_quiet(rms_db: float) -> None:
+    model, x = build(), noise_up_to(4000, rms=1.0)
+    loud, quiet = (model.process(10 ** (db / 20) * x, bandwidth_hz=4000.0) for db in (-30, rms_db))
+    added, expected = density(quiet, 4500, 24000), 10 ** ((rms_db + 30) / 10) * density(loud, 4500, 24000)
+    assert 10 * math.log10(added / expected) == pytest.approx(0, abs=0.5)
 
 
 @torch.no_grad()
@@ -140,6 +152,17 @@ def test_an_unknown_edge_does_not_hear_what_lies_below_speech(hz: int) -> None:
     spec, _, _ = model._analyse(x + below, model.start(), False)
     edges, _ = model.edge(spec)
     assert edges[0, 5:].unique().tolist() == pytest.approx([3000], abs=400)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("level", [1e-4, 3e-3])
+def test_an_unknown_edge_is_not_that_of_a_line(level: float) -> None:
+    """The whistle of a television set; of tones alone the highest counts."""
+    model, x = build(), noise_up_to(3000)
+    tone = level * torch.sin(2 * torch.pi * 15625 * torch.arange(x.shape[-1]) / RATE)
+    for heard, hz in ((x + tone, 3000), (tone.expand_as(x), 15625)):
+        edges, _ = model.edge(model._analyse(heard, model.start(), False)[0])
+        assert edges[0, 5:].unique().tolist() == pytest.approx([hz], abs=400)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ from audiotool.models.base import State
 from audiotool.models.layers.level import RunningLevel
 
 FLOOR = 1e-4
-"""Added to every level (-80 dB of full scale), so that silence stays silent."""
+"""Added to every level (-80 dB of full scale) unless a model has its own, so that silence stays silent."""
 
 
 class LevelledSpectrum(nn.Module):
@@ -21,12 +21,16 @@ class LevelledSpectrum(nn.Module):
         n_fft, hop_length: samples; the window is the square root of a Hann.
         level_seconds: time constant of the level.
         sample_rate: Hz.
+        floor: added to every level.
 
     State: the STFT's, the level's, and the samples of the hop that is not complete, if any.
     """
 
-    def __init__(self, n_fft: int, hop_length: int, level_seconds: float, sample_rate: int) -> None:
+    def __init__(
+        self, n_fft: int, hop_length: int, level_seconds: float, sample_rate: int, floor: float = FLOOR
+    ) -> None:
         super().__init__()
+        self.floor = floor
         self.n_fft = n_fft
         self.hop_length = hop_length
         self.stft = StreamingSTFT(n_fft, hop_length, window="sqrt_hann")
@@ -46,7 +50,7 @@ class LevelledSpectrum(nn.Module):
         whole = x.shape[-1] // self.hop_length * self.hop_length
         levels, level_state = self.level(x[..., :whole].unsqueeze(1), level_state)
         waiting = x[..., whole:].clone() if whole < x.shape[-1] else None
-        return (spec, levels + FLOOR), (stft_state, level_state, waiting)
+        return (spec, levels + self.floor), (stft_state, level_state, waiting)
 
 
 def compressed(spec: Tensor, exponent: float) -> Tensor:
