@@ -1,8 +1,9 @@
-"""Mix several channels to one, by a rule that cancels no sound.
+"""Mix several channels to one, by a rule that cancels as little sound as possible.
 
-Channels are averaged. If that cancels a sound (a microphone of reversed polarity, a widened mono recording),
-channels that are opposite to the first are inverted before. If that cancels a sound elsewhere, because the
-polarity changes within the recording, the loudest channel alone is used.
+There are three kinds of mixes: the channels' mean; the mean with those channels turned over that are opposite
+to the first (a microphone of reversed polarity, a widened mono recording); one channel alone. A whole
+recording gets the first mix that cancels sound in the fewest parts. `streaming.downmix` changes the mix
+within a recording.
 """
 
 from __future__ import annotations
@@ -27,45 +28,59 @@ would have: for two equally loud channels if their correlation is below -0.8."""
 QUIET = 1e-6
 """Parts so far below the loudest (60 dB) are not checked."""
 
-AVERAGED, TURNED, ONE = range(3)
+AVERAGED, TURNED, ONE, LOSING = range(4)
 REMARKS = {
     TURNED: "channels of opposite polarity cancel: some are turned over before all are averaged",
-    ONE: "channels cancel in places when they are averaged: the loudest alone is taken",
+    ONE: "channels cancel in places when they are averaged: one alone is taken, at least there",
+    LOSING: "channels cancel in places, whichever way they are mixed",
 }
 
 
-class Downmix:
-    """Mixes the channels of one recording to one, in blocks of any length, in their order.
+@np.errstate(invalid="ignore", over="ignore")
+def covariance(part: Samples) -> Samples:
+    """Return the covariance (channels, channels) by which a part (channels, time) is checked.
+
+    It is that of the differences of successive samples, which neither a constant offset nor rumble decides.
+    """
+    slopes = np.diff(part)
+    product: Samples = slopes @ slopes.T / np.float32(max(1, slopes.shape[1]))
+    return product
+
+
+def mixes(covariance: Samples) -> Samples:
+    """Return the weights (2 + channels, channels) of all mixes, in the order in which they are preferred: the
+    mean, the mean with channels turned over, each channel alone from the loudest on."""
+    count, power = len(covariance), covariance.diagonal()
+    signs = np.where(covariance[_first(power)] < 0, -1, 1)
+    alone = np.eye(count)[np.argsort(-power, kind="stable")]
+    return np.vstack((np.full(count, 1 / count), signs / count, alone)).astype(np.float32)
+
+
+@np.errstate(invalid="ignore", over="ignore")
+def cancelled(weights: Samples, covariances: Samples, loudest: float) -> NDArray[np.bool_]:
+    """Return which mixes cancel sound of which parts, (parts, mixes).
 
     Args:
-        how, weights: of another downmix, which this one continues.
-
-    Attributes:
-        how: `AVERAGED`, `TURNED` or `ONE`: the first of them that has cancelled nothing so far.
-        weights: of the channels in the mix; None before the first samples.
+        weights: (mixes, channels).
+        covariances: (parts, channels, channels).
+        loudest: power of the loudest part, of all channels together.
     """
+    power = np.trace(covariances, axis1=-2, axis2=-1)[:, None]
+    left = (weights @ covariances * weights).sum(-1)
+    lost: NDArray[np.bool_] = (left < LOST * power / weights.shape[1] ** 2) & (power > QUIET * loudest)
+    return lost
 
-    def __init__(self, how: int = AVERAGED, weights: NDArray[np.float32] | None = None) -> None:
-        self.how = how
-        self.weights = weights
 
-    @property
-    def remark(self) -> str | None:
-        """Remark for the user on what was done in place of an average."""
-        return REMARKS.get(self.how)
-
-    def __call__(self, samples: Samples) -> Samples:
-        """(channels, time) -> (time,)."""
-        if len(samples) == 1:
-            return samples[0]
-        while True:
-            if self.weights is None or len(self.weights) != len(samples):
-                self.weights = _weights(samples, self.how)
-            mixed: Samples = self.weights @ samples
-            if self.how == ONE or not _loses(samples, mixed):
-                return mixed
-            self.how += 1
-            self.weights = None
+def weigh(samples: Samples) -> tuple[Samples, int]:
+    """Return the weights (channels,) that mix a whole recording (channels, time), and their kind: `AVERAGED`,
+    `TURNED` or `ONE` if they cancel no sound, otherwise `LOSING`."""
+    begins = range(0, max(1, samples.shape[1]), PART)
+    parts = np.stack([covariance(samples[:, n : n + PART]) for n in begins])
+    found = mixes(parts.sum(0))
+    loudest = float(np.trace(parts, axis1=-2, axis2=-1).max())
+    losses = cancelled(found, parts, loudest).sum(0)
+    best = int(losses.argmin())
+    return found[best], LOSING if losses[best] else min(best, ONE)
 
 
 def to_mono(samples: Samples, name: str) -> Samples:
@@ -73,24 +88,19 @@ def to_mono(samples: Samples, name: str) -> Samples:
 
     A warning is logged if the result is not the channels' mean, once for each name.
     """
-    downmix = Downmix()
-    mixed = downmix(samples)
-    if downmix.remark is not None:
-        _say(name, downmix.remark)
+    mixed: Samples = samples[0] if len(samples) == 1 else mixing_weights(samples, name) @ samples
     return mixed
 
 
-def mixing_weights(samples: Samples, name: str) -> NDArray[np.float32]:
+def mixing_weights(samples: Samples, name: str) -> Samples:
     """Return the weights (channels,) that mix a recording (channels, time) of two channels or more.
 
     A warning is logged as by `to_mono`.
     """
-    downmix = Downmix()
-    downmix(samples)
-    if downmix.remark is not None:
-        _say(name, downmix.remark)
-    assert downmix.weights is not None
-    return downmix.weights
+    weights, how = weigh(samples)
+    if how in REMARKS:
+        _say(name, REMARKS[how])
+    return weights
 
 
 def first_alone(samples: Samples) -> NDArray[np.float32]:
@@ -99,31 +109,9 @@ def first_alone(samples: Samples) -> NDArray[np.float32]:
     return np.eye(len(samples), dtype=np.float32)[_first(np.einsum("ct,ct->c", samples, samples))]
 
 
-def _weights(samples: Samples, how: int) -> NDArray[np.float32]:
-    """Return the weight of each channel."""
-    count = len(samples)
-    if how == AVERAGED:
-        return np.full(count, 1 / count, np.float32)
-    energies = np.einsum("ct,ct->c", samples, samples)
-    if how == ONE:
-        return np.eye(count, dtype=np.float32)[int(energies.argmax())]
-    signs = np.where(samples @ samples[_first(energies)] < 0, -1, 1)
-    return (signs / count).astype(np.float32)
-
-
 def _first(energies: NDArray[np.float32]) -> int:
     """Return the first channel that holds sound."""
     return int(np.argmax(energies > LOST * energies.max()))
-
-
-def _loses(samples: Samples, mixed: Samples) -> bool:
-    """Whether the mix cancels a sound of the channels."""
-    begins = np.arange(0, max(1, len(mixed)), PART)
-    if not len(mixed):
-        return False
-    there = np.add.reduceat(np.einsum("ct,ct->t", samples, samples), begins) / len(samples)
-    left = np.add.reduceat(mixed * mixed, begins)
-    return bool(((len(samples) * left < LOST * there) & (there > QUIET * there.max())).any())
 
 
 @functools.lru_cache(maxsize=1 << 16)

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.audio.mel_file import FeatureReader, Features, MelWriter, check_f0, read_f0
-from audiotool.audio.mono import Downmix
 from audiotool.audio.raw import Raw
 from audiotool.audio.reader import AudioReader
 from audiotool.audio.target import Target
@@ -46,6 +45,7 @@ from audiotool.files.processor import (
     Written,
 )
 from audiotool.progress import Progress
+from audiotool.streaming.downmix import StreamingDownmix
 from audiotool.streaming.make import make_streamer
 from audiotool.streaming.resample import StreamingResampler
 
@@ -252,8 +252,8 @@ class MelAnalysis(FileProcessor):
     def process_file(
         self, source: str | Path, target: str | Path | Target, progress: Progress | None = None
     ) -> FileResult:
-        """Write the mel of a recording, resampled to the definition's sample rate and mixed to mono as in
-        `audio.mono`.
+        """Write the mel of a recording, mixed to mono as in `streaming.downmix` and resampled to the
+        definition's sample rate.
 
         Args:
             source: path of a recording, or "-".
@@ -270,7 +270,7 @@ class MelAnalysis(FileProcessor):
         with AudioReader(source, raw=self.raw) as reader, MelWriter(goal.stems[0], mel) as writer:
             info = reader.info
             resampler = StreamingResampler(info.sample_rate, mel.sample_rate, 1)
-            downmix = Downmix()
+            downmix = StreamingDownmix(info.channels, ahead=True)
             state: Any = None
             done = 0
 
@@ -281,9 +281,10 @@ class MelAnalysis(FileProcessor):
 
             for block in reader.blocks(round(FILE_CHUNK_SECONDS * info.sample_rate)):
                 done += len(block)
-                advance(resampler.feed(downmix(block.T)[None]), final=False)
+                advance(resampler.feed(downmix.feed(block.T)), final=False)
                 if progress is not None:
                     progress(done, reader.expected_frames)
+            advance(resampler.feed(downmix.flush()), final=False)
             advance(resampler.flush(), final=True)
             if not writer.frames:
                 shortest = f"{mel.shortest} samples at {mel.sample_rate} Hz"

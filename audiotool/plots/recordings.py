@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from audiotool.audio.mono import Downmix
 from audiotool.audio.near_names import near_name
 from audiotool.audio.reader import probe
 from audiotool.errors import InputError
@@ -16,6 +15,7 @@ from audiotool.paths import MISSING, absence
 from audiotool.plots.figure import AFTER, new_figure, set_title, shortened
 from audiotool.report.overview import RANGE_DB, TICKS_HZ, Overview, OverviewBuilder, mel
 from audiotool.report.tracks import Track
+from audiotool.streaming.downmix import StreamingDownmix
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,9 +103,10 @@ def overview_of(track: Track, top_hz: float) -> Overview:
         InputError: the file cannot be read.
     """
     builder = OverviewBuilder(track.info.sample_rate, top_hz, track.info.frames)
-    to_one = Downmix()
+    downmix = StreamingDownmix(track.info.channels, ahead=True)
     for block in track.blocks():
-        builder.feed(to_one(block))
+        builder.feed(downmix.feed(block)[0])
+    builder.feed(downmix.flush()[0])
     return builder.finish()
 
 

@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.audio.mono import Downmix
 from audiotool.metrics.rows import Row
 from audiotool.report import png
 from audiotool.report.overview import RANGE_DB, DifferenceOverviewBuilder, Overview, OverviewBuilder
 from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
+from audiotool.streaming.downmix import StreamingDownmix
 
 log = logging.getLogger(__name__)
 
@@ -230,7 +230,7 @@ class _TrackAnalysis:
         info = track.info
         self.track = track
         self.overview = OverviewBuilder(info.sample_rate, top_hz, info.frames)
-        self._to_one, self._to_few = Downmix(), Downmix()
+        self._downmix = StreamingDownmix(info.channels, ahead=True)
         self._channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
         self._encoder = make_encoder(info.sample_rate, self._channels) if sound else None
         # The mix has another level than the channels: of one that is alone, half the amplitude.
@@ -238,18 +238,23 @@ class _TrackAnalysis:
 
     def feed(self, block: NDArray[np.float32]) -> None:
         """Take the next samples, (channels, time)."""
-        self.overview.feed(self._to_one(block))
+        self._add(block, self._downmix.feed(block))
         self._energy += float(np.square(block, dtype=np.float64).sum())
         self._count += block.size
         self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
-        if self._encoder is not None:
-            self._encoder.feed(block if len(block) == self._channels else self._to_few(block)[None])
 
     def finish(self) -> _Analysis:
         """Return what was found; nothing can be fed after this."""
+        self._add(np.zeros((self.track.info.channels, 0), np.float32), self._downmix.flush())
         encoded = self._encoder.finish() if self._encoder is not None and self.overview.frames else None
         level_db = 10 * math.log10(self._energy / self._count) if self._energy > 0 else None
         return _Analysis(self.overview.finish(), level_db, self._peak, encoded)
+
+    def _add(self, block: NDArray[np.float32], mixed: NDArray[np.float32]) -> None:
+        """Take the next samples (channels, time) and the next of their mix (1, time)."""
+        self.overview.feed(mixed[0])
+        if self._encoder is not None:
+            self._encoder.feed(block if len(block) == self._channels else mixed)
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from audiotool.atomic import write_text
-from audiotool.audio.mono import Downmix
+from audiotool.audio.mono import weigh
 from audiotool.errors import InputError
 from audiotool.extras import is_there
 from audiotool.training.folder import RunFolder, read_rows
@@ -158,7 +158,8 @@ class Records:
         """Write a waveform (C, T) and its spectrogram to TensorBoard."""
         if self.writer is None:
             return
-        mono = torch.from_numpy(Downmix()(waveform.detach().float().cpu().numpy()))
+        samples = waveform.detach().float().cpu().numpy()
+        mono = torch.from_numpy(weigh(samples)[0] @ samples)
         self.writer.add_audio(name, mono.clamp(-1, 1)[None], step, sample_rate)
         self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
 

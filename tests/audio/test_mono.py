@@ -11,24 +11,25 @@ from kit.audio import speech_like
 from kit.checkpoints import save_model
 
 import audiotool
-from audiotool.audio.mono import AVERAGED, ONE, TURNED, Downmix, _say, to_mono
+from audiotool.audio.mono import AVERAGED, LOSING, ONE, REMARKS, TURNED, _say, to_mono, weigh
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.files.features import MelAnalysis
 from audiotool.metrics.pairing import best_order
 from audiotool.models.personalised_transformer import PersonalisedTransformer
+from audiotool.streaming.downmix import StreamingDownmix
 
 VOICE = speech_like(2.0, 16000)[0]
 OTHER = speech_like(2.0, 16000, 3, seed=7)[2]
 HALF = len(VOICE) // 2
 TURNED_LATER = np.concatenate((VOICE[:HALF], -VOICE[HALF:]))
 
-
-@pytest.mark.parametrize(
+CASES = pytest.mark.parametrize(
     ("channels", "how"),
     [
         ([VOICE, VOICE], AVERAGED),
         ([VOICE, OTHER], AVERAGED),
         ([VOICE, 0 * VOICE], AVERAGED),
+        ([VOICE + 0.1, VOICE - 0.1], AVERAGED),
         ([*np.zeros((31, len(VOICE))), VOICE], AVERAGED),
         (list(np.random.default_rng(0).normal(0, 0.1, (32, 16000))), AVERAGED),
         ([VOICE, -VOICE], TURNED),
@@ -38,23 +39,41 @@ TURNED_LATER = np.concatenate((VOICE[:HALF], -VOICE[HALF:]))
         ([VOICE, TURNED_LATER], ONE),
     ],
 )
-def test_nothing_is_averaged_away(channels: list[np.ndarray], how: int) -> None:
-    samples = np.stack(channels).astype(np.float32)
-    downmix = Downmix()
-    mixed = downmix(samples)
-    assert downmix.how == how
-    assert (downmix.remark is None) == (how == AVERAGED)
+
+
+def check(samples: np.ndarray, mixed: np.ndarray, remark: str | None, how: int) -> None:
+    assert (remark is None) == (how == AVERAGED)
     if how == AVERAGED:
         np.testing.assert_allclose(mixed, samples.mean(axis=0), atol=1e-6)
     loudest = np.sqrt((samples**2).mean(axis=1).max())
     assert np.sqrt((mixed[-HALF:] ** 2).mean()) > loudest * (0.4 if how else 0.02)
 
 
-def test_blocks_are_mixed_as_the_whole() -> None:
-    samples = np.stack((VOICE, -VOICE)).astype(np.float32)
-    downmix = Downmix()
-    blocks = [downmix(samples[:, n : n + 5000]) for n in range(0, samples.shape[1], 5000)]
-    np.testing.assert_array_equal(np.concatenate(blocks), Downmix()(samples))
+@CASES
+def test_nothing_is_averaged_away(channels: list[np.ndarray], how: int) -> None:
+    samples = np.stack(channels).astype(np.float32)
+    weights, found = weigh(samples)
+    assert found == how
+    check(samples, weights @ samples, REMARKS.get(found), how)
+
+
+@CASES
+def test_nothing_is_averaged_away_block_by_block(channels: list[np.ndarray], how: int) -> None:
+    samples = np.stack(channels).astype(np.float32)
+    downmix = StreamingDownmix(len(samples), ahead=True)
+    blocks = [downmix.feed(samples[:, n : n + 5000]) for n in range(0, samples.shape[1], 5000)]
+    mixed = np.concatenate((*blocks, downmix.flush()), axis=-1)[0]
+    assert len(mixed) == samples.shape[1]
+    check(samples, mixed, downmix.remark, how)
+
+
+def test_one_mix_that_loses_little_is_better_than_one_that_loses_much() -> None:
+    """A jingle of changing polarity, then a voice in each channel: either alone would lose a voice."""
+    silence = np.zeros_like(VOICE)
+    left, right = np.r_[VOICE, OTHER, silence], np.r_[TURNED_LATER, silence, OTHER]
+    weights, how = weigh(np.stack((left, right)).astype(np.float32))
+    assert how == LOSING
+    np.testing.assert_allclose(weights, 0.5)
 
 
 def test_the_remark_comes_once_for_each_recording(caplog: pytest.LogCaptureFixture) -> None:

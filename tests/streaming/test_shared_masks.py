@@ -11,7 +11,7 @@ from kit.audio import speech_like
 import audiotool
 from audiotool.audio.mono import PART
 from audiotool.errors import StreamError
-from audiotool.streaming.downmix import FIRST_PART, StreamingDownmix
+from audiotool.streaming.downmix import FIRST_PART, RAMP, StreamingDownmix
 from audiotool.streaming.shared_masks import GREATEST, SharedMasks
 
 RATE = 16000
@@ -108,6 +108,7 @@ def test_opposite_channels_are_lost_for_the_first_part_of_a_sound(size: int, sil
     mixed = np.concatenate([downmix.feed(voice[:, n : n + size]) for n in range(0, length, size)], axis=-1)
     begin = silent + FIRST_PART
     assert not mixed[:, :begin].any()
+    begin += RAMP
     np.testing.assert_allclose(np.abs(mixed[0, begin:]), np.abs(voice[0, begin:]), atol=1e-6)
 
 
@@ -116,12 +117,69 @@ def test_a_polarity_that_changes_late_is_lost_for_one_long_part() -> None:
     voice[1, 2 * PART :] *= -1
     mixed = StreamingDownmix(2).feed(voice)
     # The parts of 1, 2, 4 and 8 first parts end before a long one that holds the change.
-    end = 2 * PART + (15 * FIRST_PART - 2 * PART) % PART
+    end = 2 * PART + (15 * FIRST_PART - 2 * PART) % PART + RAMP
     np.testing.assert_allclose(mixed[0, : 2 * PART], voice[0, : 2 * PART], atol=1e-6)
     np.testing.assert_allclose(np.abs(mixed[0, end + PART :]), np.abs(voice[0, end + PART :]), atol=1e-6)
 
 
-@pytest.mark.parametrize("damage", [{"_length": -1}, {"_filled": 10**6}, {"_how": 7}])
+@pytest.mark.parametrize("idle", ["offset of one bit", "offset and noise", "rumble"])
+def test_idle_channels_decide_nothing_about_the_sound_that_follows(idle: str) -> None:
+    noise = np.random.default_rng(1).standard_normal((2, 2 * RATE))
+    differs = {
+        "offset of one bit": np.full((2, 2 * RATE), 2.0**-15),
+        "offset and noise": 1e-3 + 1e-4 * noise,
+        "rumble": 3e-3 * np.sin(2 * np.pi * 15 * np.arange(2 * RATE) / RATE)[None].repeat(2, 0),
+    }[idle] * np.array([[1], [-1]])
+    voice = talkers()[0]
+    voice[:RATE] = 0
+    channels = (voice + differs).astype(np.float32)
+    np.testing.assert_allclose(StreamingDownmix(2).feed(channels)[0], channels.mean(0), atol=1e-6)
+
+
+def interview() -> np.ndarray:
+    """(2, time): 1.5 s in opposite channels, 1.5 s in equal ones, 1.5 s in the left, 3 s in the right."""
+    voice = np.random.default_rng(2).normal(0, 0.1, 7 * RATE + RATE // 2)
+    time = np.arange(len(voice)) / RATE
+    left = np.where(time < 4.5, 1, 0)
+    right = np.select([time < 1.5, time < 3, time < 4.5], [-1, 1, 0], 1)
+    return (voice * np.stack((left, right))).astype(np.float32)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_no_sound_is_lost_to_the_end(ahead: bool) -> None:
+    channels = interview()
+    downmix = StreamingDownmix(2, ahead)
+    mixed = np.concatenate((downmix.feed(channels), downmix.flush()), axis=-1)[0]
+    assert mixed.shape == channels.shape[1:]
+    # In pieces of 20 ms; a channel alone has half of the amplitude in the mean.
+    pieces = [np.sqrt(np.square(x.reshape(-1, 320)).mean(1)) for x in (mixed, np.abs(channels).max(0))]
+    lost = pieces[0] < 0.4 * pieces[1]
+    runs = [len(list(run)) for is_lost, run in itertools.groupby(lost) if is_lost]
+    # The rest of the part in which a sound begins, and without a look ahead the next part.
+    assert max(runs) <= (1 if ahead else 2) * PART // 320
+    assert not lost[-2 * RATE // 320 :].any()
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("size", [37, FIRST_PART, 10**6])
+def test_blocks_do_not_matter_where_the_mix_changes(size: int, ahead: bool) -> None:
+    channels = interview()
+    mixed = []
+    for step in (size, 700):
+        downmix = StreamingDownmix(2, ahead)
+        blocks = [downmix.feed(channels[:, n : n + step]) for n in range(0, channels.shape[1], step)]
+        mixed.append(np.concatenate((*blocks, downmix.flush()), axis=-1))
+    np.testing.assert_allclose(mixed[0], mixed[1], atol=1e-6)
+
+
+def test_the_mix_changes_without_a_click() -> None:
+    tone = 0.5 * np.cos(2 * np.pi * 200 * np.arange(RATE) / RATE)
+    mixed = StreamingDownmix(2).feed(np.stack((tone, -tone)).astype(np.float32))[0]
+    assert mixed.any()
+    assert np.abs(np.diff(mixed)).max() < np.abs(np.diff(tone)).max() + 0.51 / RAMP
+
+
+@pytest.mark.parametrize("damage", [{"_length": -1}, {"_filled": 10**6}, {"how": 7}])
 def test_a_damaged_state_of_the_mix_is_refused(damage: dict[str, int]) -> None:
     downmix = StreamingDownmix(2)
     downmix.feed(talkers()[:, :1500])
