@@ -192,7 +192,7 @@ class Pipeline:
         def blocks(size: int) -> Iterator[Block]:
             return (array.block[:, n : n + size] for n in range(0, length, size))
 
-        opened = self.at(sample_rate)._open(sample_rate, channels, blocks)
+        opened = self.open(sample_rate, channels, blocks)
         parts, done = [], 0
         for block in blocks(opened.size):
             parts.append(opened.session.feed(block).stems)
@@ -365,10 +365,7 @@ class Pipeline:
         if f0 is not None:
             raise InputError(f"{source} is a recording, in which F0 is tracked: f0 belongs to mel files")
 
-        def opener(sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
-            return self.at(sample_rate)._open(sample_rate, channels, blocks, live)
-
-        return process_file(opener, self.stems, source, target, progress, raw)
+        return process_file(self.open, self.stems, source, target, progress, raw)
 
     def vocode(self, mel: ArrayT, f0: ArrayT | None = None) -> ArrayT:
         """Turn a mel spectrogram into a waveform at the model's sample rate.
@@ -418,8 +415,10 @@ class Pipeline:
             )
         return array
 
-    def _open(self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
-        """Open the stream of a whole recording. A recording that can be read only once has no first pass."""
+    def open(self, sample_rate: int, channels: int, blocks: Blocks | None, live: bool = False) -> Opened:
+        """Open the stream of a whole recording, after its first pass; see `files.waveforms.Opener`."""
+        if (chosen := self.at(sample_rate)) is not self:
+            return chosen.open(sample_rate, channels, blocks, live)
         seconds, together = (PIPE_CHUNK_SECONDS, 1) if blocks is None else (FILE_CHUNK_SECONDS, channels)
         settings = self.settings if live and self.engine.causal else self._with_chunk(seconds, together)
         size = max(1, round((settings.chunk_seconds or FILE_CHUNK_SECONDS) * sample_rate))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from audiotool.arrays import Block
 from audiotool.audio.levels import limited_words
 from audiotool.audio.pipe_writer import PipeWriter
 from audiotool.audio.reader import AudioReader
@@ -38,7 +39,7 @@ class Processed(NamedTuple):
     Args:
         wav: the WAV file.
         sample_rate, channels, frames: of the recording that came; `frames` is samples of each channel.
-        warnings: what is wrong with the recording that came, and what the WAV has not of it, for the client.
+        warnings: remarks for the client on the recording that came, and on what the WAV has not of it.
     """
 
     wav: bytes
@@ -87,7 +88,7 @@ class Files:
             unwanted.set()
 
     def _process(self, body: bytes, settings: Settings, unwanted: threading.Event) -> Processed:
-        def go_on(*_: object) -> None:
+        def go_on() -> None:
             if unwanted.is_set():
                 raise CancelledError
 
@@ -110,13 +111,25 @@ class Files:
                     )
                 blocks.append(block.T)
             one = Pipeline(chosen.engine, chosen.task, chosen.metadata, settings, **chosen.conditions)
-            cleaned = one(np.concatenate(blocks, axis=1), info.sample_rate, go_on)
-            rate = one.output_rate(info.sample_rate)
-            wanted = format_like(reader, rate, len(cleaned))._replace(frames=cleaned.shape[1])
-            memory = io.BytesIO()
+            samples = np.concatenate(blocks, axis=1)
+
+            def pieces(size: int) -> Iterator[Block]:
+                for n in range(0, frames, size):
+                    go_on()
+                    yield samples[:, n : n + size]
+
+            opened = one.open(info.sample_rate, info.channels, pieces)
+            session, memory = opened.session, io.BytesIO()
+            rate = session.output_rate
+            wanted = format_like(reader, rate, session.output_channels)
+            wanted = wanted._replace(frames=-(-frames * rate // info.sample_rate))
             with PipeWriter(wanted, stdout=memory) as writer:
-                writer.write(cleaned.T)
-        warnings = (*reader.warnings, *remarks_on_outputs([writer], info, rate), *_limited(writer))
+                writer.name = "the answer"
+                for piece in pieces(opened.size):
+                    writer.write(session.feed(piece).stems[0].T)
+                writer.write(session.flush().stems[0].T)
+        about_output = (*remarks_on_outputs([writer], info, rate), *_limited(writer))
+        warnings = (*reader.warnings, *opened.remarks, *about_output)
         return Processed(memory.getvalue(), info.sample_rate, info.channels, frames, warnings)
 
 

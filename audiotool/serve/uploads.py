@@ -38,8 +38,8 @@ from audiotool.serve.sessions import (
 from audiotool.streaming.session import Settings
 
 WARNINGS = "Audiotool-Warnings"
-"""Header of an answer to a file: what the reader warns of, such as a truncated recording, and what of it the
-WAV does not hold."""
+"""Header of an answer to a file: remarks on it, such as that it is truncated or has nothing to extend, and on
+what of it the WAV does not hold."""
 
 PIECE_BYTES = 1 << 16
 """Size of the pieces in which an answer is sent. What uvicorn is given stays in memory until it is read."""

@@ -105,6 +105,19 @@ def test_what_is_wrong_with_a_recording_is_told(server: Running, caplog: pytest.
             wait_until(functools.partial(is_last_line, caplog, f"processed, {told}"))
 
 
+def test_what_the_first_pass_finds_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """As by the command."""
+    noise = 0.1 * np.random.default_rng(0).standard_normal((1, 24000))
+    caplog.set_level("INFO", logger="audiotool.serve.sessions")
+    wide, full = "holds sound up to 8.0 kHz", "holds sound up to 24.0 kHz: there is nothing to extend"
+    with Running(model="super-resolve-48k") as running:
+        for rate, told in ((16000, wide), (48000, full)):
+            answer, wav = running.answer("POST", "/v1/super-resolve", file_of(noise, rate))
+            assert answer.getheader("Audiotool-Warnings") == told
+            assert soundfile.info(io.BytesIO(wav)).frames == 24000 * 48000 // rate
+        wait_until(functools.partial(is_last_line, caplog, f"processed, {full}"))
+
+
 def test_a_recording_keeps_its_place_until_its_answer_has_been_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
