@@ -128,7 +128,7 @@ class Server:
                 yield
             self._files.close()
 
-        return Starlette(
+        app = Starlette(
             lifespan=lifespan,
             exception_handlers={HTTPException: self._misdirected},
             middleware=[Middleware(Lingering), Middleware(KnownHosts, names=self._hosts)],
@@ -141,6 +141,9 @@ class Server:
                 WebSocketRoute("/{path:path}", self._misdirected_stream),
             ],
         )
+        # A redirection is no error to curl --fail, and leads around a proxy that removes a part of the path.
+        app.router.redirect_slashes = False
+        return app
 
     async def _page(self, request: Request) -> Response:
         name, kind = PAGES[request.url.path]

@@ -122,6 +122,8 @@ def test_names_of_the_server_are_taken(server: Running, host: str) -> None:
     ("method", "path", "status"),
     [
         ("POST", "/v1/vocode", 404),
+        ("POST", "/v1/denoise/", 404),
+        ("GET", "/health/", 404),
         ("GET", "/v1/denoise", 405),
         ("OPTIONS", "/v1/denoise", 405),
         ("GET", "/v1/stream", 404),
