@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gzip
 import io
 import json
 import select
@@ -225,6 +226,16 @@ def test_a_form_is_refused_by_name(server: Running) -> None:
     found, answer = server.request("POST", "/v1/denoise", b"--x\r\n\r\n--x--", **kind)
     assert found == 415
     assert "as the body" in json.loads(answer)["error"]
+
+
+def test_a_coding_is_refused_by_name(server: Running) -> None:
+    body = file_of(speech_like(0.1, 16000))
+    for coding in ("gzip", "x-unheard, br"):
+        headers = {"Content-Encoding": coding}
+        found, answer = server.request("POST", "/v1/denoise", gzip.compress(body), **headers)
+        why = f"a body coded with {coding} is not taken: send the recording itself"
+        assert (found, json.loads(answer)) == (415, {"error": why})
+    assert server.request("POST", "/v1/denoise", body, **{"Content-Encoding": "Identity"})[0] == 200
 
 
 def test_files_that_are_too_much(monkeypatch: pytest.MonkeyPatch) -> None:
