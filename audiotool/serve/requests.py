@@ -29,6 +29,9 @@ SETTINGS_KEYS = {name.removesuffix("_db"): name for name in CHANGEABLE}
 STREAM_KEYS = ("task", "rate", "format", "channels", *SETTINGS_KEYS, "token")
 FILE_KEYS = (*SETTINGS_KEYS, "token")
 
+USUAL_PORTS = {"http": 80, "https": 443}
+"""Scheme of an origin -> port that it has where it names none (RFC 6454, section 4)."""
+
 NOT_ADMITTED = (
     "this server asks for a token: open the page as /?token=TEXT, or send Authorization: Bearer TEXT"
 )
@@ -137,11 +140,18 @@ def is_admitted(token: str | None, headers: Mapping[str, str], query: Mapping[st
 
 
 def is_of_this_page(origin: str | None, host: str | None) -> bool:
-    """Return whether a request does not come from another site's page. Only browsers send an origin."""
+    """Return whether a request does not come from another site's page. Only browsers send an origin.
+
+    A proxy may pass the host on with the port that browsers leave out of the origin: nginx does with
+    `proxy_set_header Host $host:$server_port`.
+    """
     if origin is None:
         return True
     try:
-        return host is not None and urlsplit(origin).netloc == host
+        page, here = urlsplit(origin), urlsplit(f"//{host or ''}")
+        usual = USUAL_PORTS.get(page.scheme)
+        is_same_port = (page.port or usual) == (here.port or usual)
+        return bool(page.hostname) and page.hostname == here.hostname and is_same_port
     except ValueError:  # no address: a bracket without its other
         return False
 

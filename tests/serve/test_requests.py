@@ -1,11 +1,11 @@
-"""Parameters of requests: which sample rates a stream may have; texts for headers of answers."""
+"""Parameters of requests: which sample rates a stream may have; origins; texts for headers of answers."""
 
 from __future__ import annotations
 
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.serve.requests import SETTINGS_KEYS, check_rate, header_text, settings_of
+from audiotool.serve.requests import SETTINGS_KEYS, check_rate, header_text, is_of_this_page, settings_of
 from audiotool.streaming.session import Settings
 
 COMMON = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000)
@@ -26,6 +26,31 @@ def test_a_rate_without_a_small_ratio_is_told_the_nearest_with_one(
 ) -> None:
     with pytest.raises(InputError, match=f"the model's {model_rate} Hz: take {near} Hz"):
         check_rate(rate, model_rate)
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "is_ours"),
+    [
+        ("https://calls.example", "calls.example", True),
+        ("https://calls.example", "calls.example:443", True),
+        ("https://calls.example:443", "Calls.example", True),
+        ("http://calls.example", "calls.example:80", True),
+        ("https://calls.example:8443", "calls.example:8443", True),
+        ("http://[::1]:8321", "[::1]:8321", True),
+        ("http://calls.example", "calls.example:443", False),
+        ("https://calls.example", "calls.example:8443", False),
+        ("https://calls.example:8443", "calls.example", False),
+        ("https://evil.example", "calls.example:443", False),
+        ("https://calls.example", None, False),
+        ("null", "calls.example", False),
+        ("null", "", False),
+        ("https://calls.example:port", "calls.example", False),
+    ],
+)
+def test_an_origin_is_that_of_the_host_with_or_without_its_usual_port(
+    origin: str, host: str | None, is_ours: bool
+) -> None:
+    assert is_of_this_page(origin, host) == is_ours
 
 
 def test_a_text_for_a_header_breaks_none() -> None:
