@@ -210,7 +210,7 @@ class Server:
         """Begin the stream that the query describes.
 
         Raises:
-            Refused: the client is not admitted, a parameter is wrong, or all places are taken.
+            Refused: the client is not admitted, a parameter is wrong, or too few places are free.
         """
         if not is_of_this_page(socket.headers.get("origin"), socket.headers.get("host")):
             raise Refused(POLICY, "requests of other sites' pages are not taken")

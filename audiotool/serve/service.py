@@ -221,7 +221,7 @@ class Service:
         """Begin a stream.
 
         Raises:
-            FullError: all places are taken.
+            FullError: too few places are free.
             AudiotoolError: sample rate, channels or settings are not possible.
         """
         call = await self._in_thread(self._join, raw, settings)
@@ -285,10 +285,13 @@ class Service:
         try:
             stream = self.streams.join(raw.rate, raw.channels, settings)
         except FullError as error:
+            needs, free = f"{raw.channels} channels take {raw.channels} places", self.streams.free
             if raw.channels > self.capacity:
-                message = f"{raw.channels} channels take {raw.channels} places, and there are {self.capacity}"
-                raise StreamError(message) from error
-            raise FullError(f"all {self.capacity} places are taken: try again later") from error
+                raise StreamError(f"{needs}, and there are {self.capacity}") from error
+            if not free:
+                raise FullError(f"all {self.capacity} places are taken: try again later") from error
+            verb = "is" if free == 1 else "are"
+            raise FullError(f"{needs}, and {free} of {self.capacity} {verb} free: try again later") from error
         session = stream.session
         answer = Raw(raw.encoding, stream.output_rate, session.output_channels)
         return Call(stream, raw, answer, session.settings)

@@ -110,8 +110,8 @@ class Streams:
         needed = session.model_shape[0]
         if needed > self.free:
             raise FullError(
-                f"all {self.capacity} places are taken, {self.free} are free and this stream needs"
-                f" {needed}: let one leave, or make room with a greater capacity"
+                f"too few places are free ({self.free} of {self.capacity}, and this stream needs {needed}):"
+                " let one leave, or make room with a greater capacity"
             )
         like = None
         if state is not None:

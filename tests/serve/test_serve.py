@@ -128,6 +128,17 @@ def test_settings_count_from_where_they_were_sent(server: Running) -> None:
     assert np.abs(np.frombuffer(answer, "<i2").astype(int) - np.concatenate(expected)).max() <= 1
 
 
+@pytest.mark.parametrize(("taken", "left"), [(1, "3 of 4 are free"), (3, "1 of 4 is free")])
+def test_a_stream_of_more_channels_than_places_are_free_is_told_both(
+    server: Running, taken: int, left: str
+) -> None:
+    with server.stream(f"?channels={taken}") as first:
+        first.recv(PATIENCE)
+        with server.stream("?channels=4") as wide:
+            why = f"4 channels take 4 places, and {left}: try again later"
+            assert refusal(wide) == (1013, why)
+
+
 def test_a_full_server_refuses_with_try_later() -> None:
     with Running(capacity=2) as running:
         with running.stream() as one, running.stream() as two:
