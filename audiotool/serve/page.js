@@ -44,7 +44,12 @@ async function start() {
   const media = await navigator.mediaDevices.getUserMedia({ audio: plain });
   // stop() releases the microphone of a beginning that fails, too.
   const call = running = { media, contexts: [], socket: null, source: null, player: null, got: 0, missing: 0 };
+  for (const track of media.getTracks()) {
+    track.onended = () => finish(call, "The microphone is gone."); // release() lets no track say so
+    track.onmute = track.onunmute = () => sayWhetherItRuns(call);
+  }
   const context = await contextOf(call, {});
+  if (running !== call) return;
   const query = new URLSearchParams({ rate: context.sampleRate, format: "f32le" });
   const token = new URLSearchParams(location.search).get("token");
   if (token) query.set("token", token);
@@ -77,7 +82,7 @@ async function start() {
         say("Running.");
         enable("stop");
       } else if (message.type === "bye") {
-        stop(call, `Done: ${message.seconds} s.`);
+        stop(call, call.why || `Done: ${message.seconds} s.`);
       }
       return;
     }
@@ -98,6 +103,7 @@ async function start() {
 async function contextOf(call, options) {
   const context = new AudioContext({ latencyHint: "interactive", ...options });
   call.contexts.push(context);
+  context.onstatechange = () => sayWhetherItRuns(call);
   await context.audioWorklet.addModule("worklet.js");
   return context;
 }
@@ -110,14 +116,25 @@ function playerIn(context) {
 
 const release = (media) => media.getTracks().forEach((track) => track.stop());
 
-// Ends the microphone at once, and the call when the server has sent the rest.
-function finish(call) {
+// The system may mute the microphone, or take the sound away for a phone call, and give it back.
+function sayWhetherItRuns(call) {
+  if (running !== call || !call.source) return;
+  const isMuted = call.media.getTracks().some((track) => track.muted);
+  const isHeld = call.contexts.some((context) => context.state !== "running");
+  say(isMuted ? "The microphone is muted." : isHeld ? "The sound is suspended." : "Running.");
+}
+
+// Ends the microphone at once, and the call when the server has sent the rest. `why` is said in place of that.
+function finish(call, why) {
+  if (!call.source) return stop(call, why); // the server has not answered yet
   disable("stop");
   release(call.media);
   call.source.disconnect();
+  call.source = null;
+  call.why = why;
   if (call.socket.readyState === WebSocket.OPEN) call.socket.send(JSON.stringify({ type: "end" }));
   const text = `Ended: the server did not send the rest within ${FAREWELL_MS / 1000} s.`;
-  setTimeout(() => stop(call, text), FAREWELL_MS);
+  setTimeout(() => stop(call, why || text), FAREWELL_MS);
 }
 
 // Ends a call, unless it has ended: a socket may close when the next call has begun.

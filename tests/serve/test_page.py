@@ -160,6 +160,51 @@ def test_stop_releases_the_microphone_before_the_server_answers(
         running.stop()
 
 
+def test_a_microphone_that_is_gone_ends_the_call(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    unplug = "(([track]) => { track.stop(); track.dispatchEvent(new Event('ended')); })"
+    with Running() as running, Browser(tmp_path / "profile", options=options) as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.click("#start")
+        browser.until(f"parseFloat({SO_FAR}) > 0.5")
+        browser.run(f"{unplug}(running.media.getTracks())")
+        browser.until("!document.querySelector('#start').disabled")
+        assert browser.run(STATE) == "The microphone is gone."
+        assert browser.run(FOCUSED) == "start"
+        running.wait_until_idle()
+        # Before the server has answered there is no call to end.
+        browser.run("AudioWorklet.prototype.addModule = () => new Promise((go) => { window.go = go; })")
+        browser.click("#start")
+        browser.until("Boolean(window.go)")
+        browser.run(f"{unplug}(running.media.getTracks())")
+        assert browser.run(STATE) == "The microphone is gone."
+        browser.run("go()")
+        assert not browser.run("document.querySelector('#start').disabled")
+        assert browser.run(STATE) == "The microphone is gone."
+        assert running.service is not None
+        assert not running.service.calls
+
+
+def test_a_sound_that_the_system_takes_for_a_while_is_said(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with Running() as running, Browser(tmp_path / "profile", options=options) as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.click("#start")
+        browser.until(f"{STATE} === 'Running.'")
+        browser.run("running.contexts[0].suspend()")
+        browser.until(f"{STATE} === 'The sound is suspended.'")
+        browser.run(
+            "(([track]) => { Object.defineProperty(track, 'muted', { value: true, configurable: true });"
+            " track.dispatchEvent(new Event('mute')); })(running.media.getTracks())"
+        )
+        assert browser.run(STATE) == "The microphone is muted."
+        browser.run("delete running.media.getTracks()[0].muted")
+        browser.run("running.contexts[0].resume()")
+        browser.until(f"{STATE} === 'Running.'")
+        browser.click("#stop")
+        browser.until(f"{STATE}.startsWith('Done: ')")
+
+
 def test_the_page_of_a_server_with_a_token_says_how_to_open_it(tmp_path: Path) -> None:
     options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
     with Running(token="secret") as running, Browser(tmp_path / "profile", options=options) as browser:
