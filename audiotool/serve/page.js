@@ -165,9 +165,11 @@ if (!navigator.mediaDevices) {
   const why = isSecureContext ? "this browser gives none to pages" : "browsers give it only to https:// and to localhost";
   say(`No microphone: ${why}.`);
 }
+const showLimit = () => { find("limit-text").textContent = find("limit").value; };
+addEventListener("pageshow", showLimit); // by then the browser has put back what was set before
 for (const id of ["bypass", "limit"]) {
   find(id).oninput = () => {
-    find("limit-text").textContent = find("limit").value;
+    showLimit();
     sendSettings(running?.socket);
   };
 }

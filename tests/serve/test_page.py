@@ -248,6 +248,18 @@ def test_every_control_has_a_name(tmp_path: Path) -> None:
         } <= named
 
 
+def test_a_limit_that_the_browser_puts_back_is_shown(tmp_path: Path) -> None:
+    options = ("--disable-features=BackForwardCache",)
+    limit = "document.querySelector('#limit')"
+    with Running() as running, Browser(tmp_path / "profile", options=options) as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.run(f"(s => {{ s.value = 30; s.dispatchEvent(new Event('input')); }})({limit})")
+        browser.visit(f"http://127.0.0.1:{running.port}/health")
+        browser.run("history.back()")
+        browser.until(f"{limit}?.value === '30' && document.readyState === 'complete'")
+        assert browser.run("document.querySelector('#limit-text').textContent") == "30"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_controls_follow_the_colours_of_the_system(tmp_path: Path, scheme: str) -> None:
     with Running() as running, Browser(tmp_path / "profile") as browser:
