@@ -116,9 +116,12 @@ def _failures(rows: Sequence[Row]) -> Markup:
 
 
 def _reason(row: Row) -> str:
-    """Return the reason of a failure, without the file's name with which it often begins."""
+    """Return the reason of a failure, without the input's name or path with which it often begins."""
     reasons = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
-    return "; ".join(reasons).removeprefix(f"{row.name}: ")
+    reason = "; ".join(reasons)
+    folder, name, rest = reason.partition(row.name)
+    is_input = name and str(row.facts.get("input") or row.name).endswith(folder + name)
+    return rest.removeprefix(":").lstrip() if is_input else reason
 
 
 def _duration(seconds: float) -> str:

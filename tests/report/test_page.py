@@ -205,6 +205,23 @@ def test_no_files_and_failures_alone(tmp_path: Path) -> None:
     assert "c.wav no such file" in text
 
 
+def test_a_failure_names_its_input_once(tmp_path: Path) -> None:
+    def failed(name: str, note: str) -> Row:
+        return Row(name, facts={"status": "failed", "input": f"/data/w/{name}"}, notes=[note], failed=True)
+
+    rows = [
+        failed("broken.wav", "w/broken.wav cannot be read as audio"),
+        failed("b/empty.wav", "/data/w/b/empty.wav: it is empty"),
+        failed("full.wav", "cannot write out/full.wav: the disk is full"),
+    ]
+    write_page(tmp_path / "page.html", Report(rows), "none")
+    text = "".join(read_page(tmp_path / "page.html").texts)
+    assert "broken.wav cannot be read as audio" in text
+    assert "w/broken.wav cannot" not in text
+    assert "b/empty.wav it is empty" in text
+    assert "full.wav cannot write out/full.wav: the disk is full" in text
+
+
 def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
     row = Row("a", {"pesq": Value(1.5), "lsd": Value(2.0)}, {"pesq": Value(2.0), "lsd": Value(1.0)})
     better = Row("b", {"pesq": Value(2.5), "lsd": Value(0.5)}, {"pesq": Value(2.0), "lsd": Value(1.0)})
