@@ -77,11 +77,9 @@
     ordered = keyed.map(({ row }) => row);
     refilter();
     const order = document.createDocumentFragment();
-    for (const row of ordered) {
-      order.append(row);
-      if (opened && opened.row === row) order.append(opened.detail);
-    }
+    for (const row of ordered) order.append(row);
     body.append(order);
+    if (opened) opened.row.after(opened.detail);
   }
 
   for (const head of heads) {
@@ -111,7 +109,7 @@
       if (!row.hidden) seen += 1;
       row.classList.toggle("later", seen > most);
     }
-    if (opened) opened.detail.hidden = opened.row.hidden || opened.row.classList.contains("later");
+    if (opened && (opened.row.hidden || opened.row.classList.contains("later"))) close();
     const files = rows.length === 1 ? "file" : "files";
     count.textContent = seen === rows.length ? `${seen} ${files}` : `${seen} of ${rows.length} ${files}`;
     more.parentElement.hidden = seen <= most;
@@ -120,8 +118,10 @@
 
   const more = $("#all");
   more.addEventListener("click", () => {
+    const next = ordered.find((row) => row.classList.contains("later") && !row.hidden);
     most = Infinity;
     refilter();
+    $(".open", next)?.focus(); // the button that had the focus is hidden
   });
   filter.addEventListener("input", refilter);
   show.addEventListener("change", refilter);

@@ -22,6 +22,7 @@ from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
 from audiotool.report.media import make_media
 from audiotool.report.page import write_page
+from audiotool.report.page_table import AT_FIRST
 from audiotool.report.report import Report, Run
 
 pytestmark = pytest.mark.skipif(program() is None, reason="there is no Chromium here")
@@ -103,6 +104,33 @@ def test_filtering(opened: Browser) -> None:
         show = f"(s => {{ s.value = '{kind}'; s.dispatchEvent(new Event('change')); }})"
         opened.run(f"{show}(document.querySelector('#show'))")
         assert opened.run(ORDER) == found
+
+
+def test_a_row_that_the_filter_hides_is_closed_and_silent(opened: Browser) -> None:
+    opened.run(
+        "(play => { window.heard = []; Audio.prototype.play = function () {"
+        " heard.push(this); return play.call(this); }; })(HTMLMediaElement.prototype.play)"
+    )
+    opened.click("#r1 .open")
+    opened.until("document.querySelector('.transport [data-role=output]').disabled === false")
+    opened.click(".play")
+    opened.until(f"{TIME} > 0.1")
+    opened.click("#filter")
+    opened.call("Input.insertText", text="zzzz")
+    assert opened.run("heard.length > 0 && heard.every((audio) => audio.paused)")
+    assert opened.run("document.querySelector('tr.opened')") is None
+    opened.press("Escape")
+    opened.press("Escape")
+    assert opened.run("document.activeElement.id") == "filter"
+    assert opened.run("document.querySelector('tr.detail')") is None
+
+
+def test_rows_that_are_asked_for_with_the_keyboard_get_the_focus(browser: Browser, tmp_path: Path) -> None:
+    write_page(tmp_path / "page.html", Report([Row(f"{n}.wav") for n in range(AT_FIRST + 5)]), "none")
+    browser.open(tmp_path / "page.html")
+    browser.run("document.querySelector('#all').focus()")
+    browser.press("Enter")
+    assert browser.run("document.activeElement.closest('tr').id") == f"r{AT_FIRST}"
 
 
 def test_rows_with_remarks_are_marked(opened: Browser) -> None:
