@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import onnx
 import pytest
 import soundfile
 import soxr
@@ -22,6 +23,7 @@ from audiotool.dsp.mel import StreamingMel
 from audiotool.engines.base import Engine
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.engines.pytorch import TorchEngine
+from audiotool.exporting.names import nodes_of
 from audiotool.metrics.score import score
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder
@@ -78,6 +80,15 @@ def test_graphs_take_their_weights_from_the_checkpoint() -> None:
             assert graph.stat().st_size < 1_000_000
             engine = OnnxEngine.open(graph, path)
             assert engine.sample_rate == checkpoint.read_metadata(path).sample_rate
+
+
+def test_nodes_of_graphs_have_names_of_their_own() -> None:
+    graphs = list(named_checkpoints.bundled_root("checkpoints").glob("*.onnx"))
+    assert graphs
+    for graph in graphs:
+        names = [node.name for node in nodes_of(onnx.load(graph, load_external_data=False).graph)]
+        assert "" not in names, graph
+        assert len(set(names)) == len(names), graph
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 import soundfile
 from kit.command import run_command
 from numpy.typing import NDArray
+
+from audiotool.named_checkpoints import bundled_root
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "golden"
@@ -38,6 +41,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 RATES = {"denoise": 16000, "denoise-48k": 48000, "separate": 16000, "vocode": 16000, "super-resolve": 8000}
 """Sample rate in Hz of each case's input. A case is a command; above 24 kHz it has another model."""
+
+GRAPHS = list(bundled_root("checkpoints").glob("*.onnx"))
 
 
 def samples(path: Path) -> NDArray[np.int16]:
@@ -79,6 +84,12 @@ def test_outputs_and_report(case: str, tmp_path: Path, monkeypatch: pytest.Monke
         path.name for path in GOLDEN.glob(f"{case}.*")
     )
     check_report(json.loads(Path("report.json").read_text()), command, rate, made)
+
+
+@pytest.mark.parametrize("graph", GRAPHS, ids=lambda path: path.stem)
+def test_a_host_loads_a_graph_with_the_runtimes_own_options(graph: Path) -> None:
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape[::2] == ["batch", "length"]
 
 
 def meant(name: str) -> str:

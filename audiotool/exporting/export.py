@@ -22,7 +22,8 @@ from audiotool.engines.cost import count_macs
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import DependencyError, ExportError
 from audiotool.exporting.graph_step import BATCH, GraphStep, StateTensor
-from audiotool.exporting.shared_weights import share_starts, share_weights, shorten_names
+from audiotool.exporting.names import shorten_names
+from audiotool.exporting.shared_weights import share_starts, share_weights
 from audiotool.extras import install
 from audiotool.models.base import Model
 from audiotool.models.vocoder import Vocoder

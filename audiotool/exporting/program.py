@@ -10,6 +10,7 @@ from torch.export import Dim
 from audiotool.engines.card import OPSET
 from audiotool.exporting.graph_step import GraphStep
 from audiotool.exporting.loops import close_loops
+from audiotool.exporting.names import name_axes, name_nodes
 from audiotool.exporting.real_pairs import RealProgram
 from audiotool.exporting.simplify import merge_equal, simplify
 from audiotool.exporting.single_steps import split_single_steps
@@ -56,6 +57,8 @@ def onnx_model(step: GraphStep) -> onnx.ModelProto:
     split_single_steps(model)
     merge_equal(model)
     close_loops(model)
+    name_nodes(model.graph)
+    name_axes(model.graph, step.model.upsampling)
     return model
 
 

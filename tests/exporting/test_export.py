@@ -25,8 +25,9 @@ from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import ExportError
 from audiotool.exporting.export import export
 from audiotool.exporting.fourier import Table, tables
+from audiotool.exporting.names import nodes_of, shorten_names
 from audiotool.exporting.real_pairs import ComplexPair, irfft, rfft
-from audiotool.exporting.shared_weights import share_weights, shorten_names
+from audiotool.exporting.shared_weights import share_weights
 from audiotool.exporting.single_steps import split_single_steps
 from audiotool.models.base import Model, measure_level
 from audiotool.models.registry import MODELS
@@ -276,6 +277,24 @@ def test_card_says_what_states_are(exported: tuple[Model, OnnxEngine]) -> None:
     assert {state["type"] for state in card["states"]} <= {"float32", "float64", "int64"}
 
 
+def test_nodes_and_free_axes_have_names(exported: tuple[Model, OnnxEngine]) -> None:
+    model, engine = exported
+    graph = onnx.load(engine._source).graph
+    names = [node.name for node in nodes_of(graph)]
+    assert "" not in names
+    assert len(set(names)) == len(names)
+    length = "length" if model.upsampling == 1 else f"{model.upsampling}*length"
+    sizes = {
+        v.name: [dim.dim_param for dim in v.type.tensor_type.shape.dim] for v in (*graph.input, *graph.output)
+    }
+    assert sizes.pop("input") == ["batch", "", "length"]
+    assert sizes.pop("output") == ["batch", "", length]
+    shapes = {
+        state.name: [size if size == "batch" else "" for size in state.shape] for state in engine.card.states
+    }
+    assert sizes == shapes | {f"next_{name}": shape for name, shape in shapes.items()}
+
+
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
 def test_models_without_a_graph_say_why(name: str, reason: str, tmp_path: Path) -> None:
     model = MODELS.get(name).from_config(MODELS.get(name).small).eval()
@@ -353,7 +372,7 @@ def test_short_names_leave_a_graph_and_its_bodies_as_they_are() -> None:
     graph.graph.node[0].name = "node"
     shorten_names(graph.graph)
     assert b"a_long_name" not in graph.SerializeToString()
-    assert [node.name for node in graph.graph.node] == ["", ""]
+    assert sorted(node.name for node in nodes_of(graph.graph)) == ["0", "1", "2", "3"]
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     x = np.array([1.0, 3.0], np.float32)
     for positive, expected in ((True, [2, 18]), (False, [-2, -6])):
