@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from audiotool import checkpoint, models, named_checkpoints
 from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
-from audiotool.errors import InputError
-from audiotool.extras import is_there
+from audiotool.errors import CheckpointError, InputError
+from audiotool.extras import install, is_there
 from audiotool.metrics.rows import Row, comparable, means
 from audiotool.report.json_document import read_json_report
 from audiotool.report.markdown_table import escaped
@@ -41,15 +41,16 @@ class Facts:
 
     Args:
         latency: latency in output samples; None for unbounded look-ahead.
+        parameters, causal: None where the model cannot be built to count and ask.
     """
 
     name: str
     reference: str
     tasks: tuple[str, ...]
-    parameters: int
+    parameters: int | None
     sample_rate: int
     latency: int | None
-    causal: bool
+    causal: bool | None
     stems: tuple[str, ...]
     channels: int | None
 
@@ -83,6 +84,21 @@ class Facts:
             channels=card.channels,
         )
 
+    @classmethod
+    def of_metadata(cls, metadata: Metadata) -> Facts:
+        """Return what is known of a model without building it."""
+        return cls(
+            name=metadata.model["name"],
+            reference="",
+            tasks=(metadata.task,),
+            parameters=None,
+            sample_rate=metadata.sample_rate,
+            latency=None,
+            causal=None,
+            stems=(),
+            channels=None,
+        )
+
     def row(self) -> dict[str, Any]:
         """Return the facts as a row of lists."""
         return {
@@ -98,6 +114,55 @@ class Facts:
     def latency_ms(self) -> float | None:
         """`latency` in milliseconds."""
         return None if self.latency is None else 1000 * self.latency / self.sample_rate
+
+
+def facts_of(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
+    """Return the facts of a checkpoint's model and, if `cost`, its multiply-accumulates a second of audio.
+
+    They are those of its graph's card; without one those of the model, or of the metadata where PyTorch is
+    missing.
+    """
+    card = _card_of_graph(path)
+    if card is not None and (not cost or card.macs_per_second is not None):
+        return Facts.of_graph(card), card.macs_per_second
+    if not is_there("torch"):
+        log.warning(
+            "parameters and latency of %s need torch, which is not installed: %s", path.name, install("torch")
+        )
+        return Facts.of_metadata(metadata), None
+    model = _built(path, metadata.model, real=cost)
+    if not cost:
+        return Facts.of(model), None
+    from audiotool.engines.cost import count_macs
+
+    return Facts.of(model), count_macs(model)
+
+
+def _card_of_graph(path: Path) -> Card | None:
+    """Return the card of the graph beside a checkpoint; None without one, or if that is of another file."""
+    from audiotool.engines.card import Card
+
+    graph = checkpoint.graph_of(path)
+    if graph is None:
+        return None
+    try:
+        card = Card.read(graph.with_suffix(".json"))
+    except CheckpointError:  # of an earlier checkpoint, whose tensors it names, or no card
+        return None
+    return card if card.checkpoint_sha256 == checkpoint.sha256(path) else None
+
+
+def _built(path: Path, description: Mapping[str, Any], real: bool) -> Model:
+    """Return the model of a checkpoint's description {"name", "config"}.
+
+    Args:
+        real: allocate weights that can be run; otherwise the weights take no memory.
+    """
+    from audiotool.models.registry import MODELS
+
+    model_class, config = MODELS.get(description["name"]), description["config"]
+    with checkpoint.named(path):
+        return model_class.from_config(config).eval() if real else model_class.outline(config)
 
 
 SHARED = {"base", "discriminators", "layers", "magnitude_phase", "registry", "vocoder"}
@@ -165,10 +230,11 @@ def write_card(path: Path, card_path: Path | None = None, test: Path | None = No
 
 def card_of(path: Path, test: Path | None = None) -> str:
     """Return the card of a checkpoint file; arguments and errors as of `write_card`."""
-    model, metadata = checkpoint.load(path)
+    metadata = checkpoint.read_metadata(path)
+    facts, _ = facts_of(path, metadata)
     if test is not None:
         metadata.metrics |= measure(path, metadata.task, test, "measured here")
-    return card(path.stem, metadata, Facts.of(model), checkpoint.sha256(path))
+    return card(path.stem, metadata, facts, checkpoint.sha256(path))
 
 
 def measure(
@@ -222,9 +288,9 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
         "task": metadata.task,
         "architecture": f"{facts.name}{', ' + facts.reference if facts.reference else ''}",
         "sample rate": f"{facts.sample_rate} Hz",
-        "parameters": f"{facts.parameters:,}",
+        "parameters": "unknown" if facts.parameters is None else f"{facts.parameters:,}",
         "latency": _latency(facts),
-        "outputs": ", ".join(facts.stems),
+        "outputs": ", ".join(facts.stems) or "unknown",
         "licence of the weights": metadata.licence,
         "created": f"{metadata.created}, audiotool {metadata.version}",
     }
@@ -266,6 +332,8 @@ def _code(commands: Sequence[str]) -> str:
 
 
 def _latency(facts: Facts) -> str:
+    if facts.causal is None:
+        return "unknown"
     if facts.latency is None:
         return "looks ahead without bound, and is streamed in segments that are cross-faded"
     latency = f"{facts.latency} samples ({facts.latency_ms:.1f} ms)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,43 @@ def test_torch_is_all_that_an_imported_checkpoint_needs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert soundfile.info(str(tmp_path / "out.wav")).frames == 24000
+
+
+def test_an_imported_checkpoint_is_described_without_torch(
+    light: LightInstallation, tmp_path: Path, tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIOTOOL_HOME", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    shutil.copy(tiny_checkpoint, tmp_path / "checkpoints" / "mine.safetensors")
+    remark = "parameters and latency of mine.safetensors need torch, which is not installed"
+    listed, shown, card = (
+        light.audiotool("models", *words)
+        for words in (("list", "--json"), ("show", "mine"), ("card", "mine", "-o", "-"))
+    )
+    for done in (listed, shown, card):
+        assert done.returncode == 0, done.stderr
+        assert remark in done.stderr
+    found = json.loads(listed.stdout)
+    assert found["faults"] == []
+    (row,) = found["imported"]
+    assert (row["checkpoint"], row["task"], row["sample_rate"]) == ("mine", "denoise", 16000)
+    assert (row["parameters"], row["latency_ms"], row["causal"]) == (None, None, None)
+    assert "\nlatency: unknown\n" in shown.stdout
+    assert f"\nsha256: {checkpoint.sha256(tiny_checkpoint)}\n" in shown.stdout
+    assert "| parameters | unknown |" in card.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("show", "gtcrn"), "the architecture gtcrn"),
+        (("import", "gtcrn"), "importing a checkpoint"),
+    ],
+)
+def test_what_needs_torch_is_named(light: LightInstallation, words: tuple[str, ...], what: str) -> None:
+    done = light.audiotool("models", *words)
+    assert done.returncode != 0
+    assert f"{what} needs torch, which is not installed" in done.stderr
 
 
 PACKAGE = Path(checkpoint.__file__).parent

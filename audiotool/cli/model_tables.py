@@ -30,7 +30,7 @@ def print_checkpoints(rows: Sequence[Row], title: str) -> None:
     Args:
         rows: {"checkpoint", "task", "default", "parameters", "latency_ms", "licence", "test", "input"}, the
             last two {metric: value} of the outputs and of the unprocessed input, and perhaps
-            "macs_per_second".
+            "macs_per_second". Parameters, latency and cost are None where they are not known.
         title: heading of the tables.
     """
     from audiotool.tasks.base import TASKS
@@ -98,6 +98,9 @@ def _costs(rows: Sequence[Row]) -> list[str]:
 
 
 def _size(row: Row) -> list[str]:
+    """Return the cells of a row's parameters, latency and cost; empty ones where they are not known."""
+    if row["parameters"] is None:
+        return [""] * (2 + ("macs_per_second" in row))
     latency = row["latency_ms"]
     cells = [f"{row['parameters'] / 1e6:.2f} M", "unbounded" if latency is None else f"{latency:.0f} ms"]
     if "macs_per_second" in row:

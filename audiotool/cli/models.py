@@ -24,9 +24,6 @@ from audiotool.writable import check_writable
 
 if TYPE_CHECKING:
     from audiotool.checkpoint import Metadata
-    from audiotool.engines.card import Card
-    from audiotool.modelcard import Facts
-    from audiotool.models.base import Model
 
 app = typer.Typer(
     cls=Group,
@@ -34,6 +31,16 @@ app = typer.Typer(
     no_args_is_help=True,
     help="List, show, verify, import and export models; write their cards.",
 )
+
+
+CheckpointName = Annotated[
+    str,
+    typer.Argument(
+        help="A bundled checkpoint, a task (its default) or a checkpoint file.",
+        autocompletion=completion.models_and_tasks,
+    ),
+]
+"""Argument of commands on a checkpoint, see `_path_of`."""
 
 
 @app.command("list")
@@ -103,6 +110,7 @@ def show(
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
+        require("torch", f"the architecture {name}")
         from audiotool.cli.model_tables import unknown_model
         from audiotool.configuration import build_config
         from audiotool.models.registry import MODELS
@@ -179,6 +187,7 @@ def import_official(
 
     Without --output it is kept in your data folder, and --model takes its name from then on.
     """
+    require("torch", "importing a checkpoint")
     from audiotool import checkpoint, named_checkpoints
     from audiotool.importers.base import import_checkpoint, recognise_file, released_file
     from audiotool.yaml_documents import parse_settings
@@ -216,13 +225,7 @@ def import_official(
 
 @app.command()
 def export(
-    name: Annotated[
-        str,
-        typer.Argument(
-            help="A bundled checkpoint, a task (its default) or a checkpoint file.",
-            autocompletion=completion.models_and_tasks,
-        ),
-    ],
+    name: CheckpointName,
     output: Annotated[
         Path, typer.Option("--output", "-o", help="The .onnx to write, with its card beside it.")
     ],
@@ -230,13 +233,11 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model's step as an ONNX graph with its card, and compare its output with the model's."""
-    from audiotool import named_checkpoints
-
     if output.suffix != ".onnx":
         raise PlanError(f"{output}: a graph ends in .onnx")
     for path in (output, output.with_suffix(".json")):
         _refuse_output(path, overwrite)
-    path = named_checkpoints.resolve(named_checkpoints.defaults().get(name, name))
+    path = _path_of(name)
     require("onnxscript", "exporting a graph")
     from audiotool.exporting.export import export as write_graph
 
@@ -262,10 +263,7 @@ def export(
 
 @app.command()
 def card(
-    name: Annotated[
-        str,
-        typer.Argument(help="A bundled checkpoint or a checkpoint file.", autocompletion=completion.models),
-    ],
+    name: CheckpointName,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -290,10 +288,9 @@ def card(
 
     The card names the commands that render its test set: --measure repeats its numbers on yours.
     """
-    from audiotool import named_checkpoints
     from audiotool.modelcard import card_of, write_card
 
-    path = named_checkpoints.resolve(name)
+    path = _path_of(name)
     if str(output) == PIPE:
         if as_json:
             raise PlanError("--json and -o - both write to standard output: give -o FILE")
@@ -307,6 +304,13 @@ def card(
         write_document("models card", output=str(written), checkpoint=str(path))
     else:
         write(one_line(str(written)) + "\n")
+
+
+def _path_of(name: str) -> Path:
+    """Return the path of the checkpoint of a `CheckpointName`."""
+    from audiotool import named_checkpoints
+
+    return named_checkpoints.resolve(named_checkpoints.defaults().get(name, name))
 
 
 def _refuse_output(path: Path, overwrite: bool) -> None:
@@ -339,20 +343,6 @@ def _check_settings(model: str, values: Mapping[str, Any]) -> None:
         raise PlanError(str(error)) from error
 
 
-def _built(path: Path, description: Mapping[str, Any], real: bool) -> Model:
-    """Return the model of a checkpoint's description {"name", "config"}.
-
-    Args:
-        real: allocate weights that can be run; otherwise the weights take no memory.
-    """
-    from audiotool.checkpoint import named
-    from audiotool.models.registry import MODELS
-
-    model_class, config = MODELS.get(description["name"]), description["config"]
-    with named(path):
-        return model_class.from_config(config).eval() if real else model_class.outline(config)
-
-
 def _rows(checkpoints: Mapping[str, Path], cost: bool) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
     """Return what is listed of each checkpoint, and {"path", "error"} of each file that cannot be used."""
     rows, faults = [], []
@@ -367,12 +357,13 @@ def _rows(checkpoints: Mapping[str, Path], cost: bool) -> tuple[list[dict[str, A
 
 def _checkpoint(name: str, path: Path, cost: bool) -> dict[str, Any]:
     from audiotool import checkpoint
+    from audiotool.modelcard import facts_of
     from audiotool.tasks.base import TASKS
 
     metadata = checkpoint.read_metadata(path)
     TASKS.get(metadata.task)
     row = {"checkpoint": name, "task": metadata.task, "default": bool(_default_of(name))}
-    facts, macs = _facts(path, metadata, cost)
+    facts, macs = facts_of(path, metadata, cost)
     row |= {key: value for key, value in facts.row().items() if key != "tasks"}
     row |= {"macs_per_second": macs} if cost else {}
     before, after = _test_scores(metadata)
@@ -391,37 +382,6 @@ def _default_of(name: str) -> str:
     return f", its default {'up to' if low else 'above'} {named_checkpoints.FULL_BAND_HZ // 1000} kHz"
 
 
-def _facts(path: Path, metadata: Metadata, cost: bool = False) -> tuple[Facts, float | None]:
-    """Return the facts of a checkpoint's model and, if `cost`, its multiply-accumulates a second of audio."""
-    from audiotool.modelcard import Facts
-
-    card = _card_of(path)
-    if card is not None and (not cost or card.macs_per_second is not None):
-        return Facts.of_graph(card), card.macs_per_second
-    require("torch", f"the model of {path.name}")
-    model = _built(path, metadata.model, real=cost)
-    if not cost:
-        return Facts.of(model), None
-    from audiotool.engines.cost import count_macs
-
-    return Facts.of(model), count_macs(model)
-
-
-def _card_of(path: Path) -> Card | None:
-    """Return the card of the graph beside a checkpoint; None without one, or if that is of another file."""
-    from audiotool import checkpoint
-    from audiotool.engines.card import Card
-
-    graph = checkpoint.graph_of(path)
-    if graph is None:
-        return None
-    try:
-        card = Card.read(graph.with_suffix(".json"))
-    except CheckpointError:  # of an earlier checkpoint, whose tensors it names, or no card
-        return None
-    return card if card.checkpoint_sha256 == checkpoint.sha256(path) else None
-
-
 def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]]:
     """Return {metric: value} on the test split, of the unprocessed input and of the output."""
     tests = {key: values for key, values in metadata.metrics.items() if key.startswith("test, ")}
@@ -433,20 +393,25 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     """Return the ten facts that `models show` prints without --full."""
     from audiotool import checkpoint
     from audiotool.cli.model_tables import change
+    from audiotool.modelcard import facts_of
     from audiotool.tasks.base import TASKS
 
-    facts, _ = _facts(path, metadata)
-    model = facts.row()
+    facts, _ = facts_of(path, metadata)
     before, after = _test_scores(metadata)
     known = [name for name in TASKS.get(metadata.task).scoring.metrics if name in after]
-    latency, count = model["latency_ms"], model["parameters"]
+    latency = facts.row()["latency_ms"]
+    size = "" if facts.parameters is None else f", {facts.parameters / 1e6:.2f} M parameters"
     by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
     return {
         "path": encodable(str(path)),
         "task": metadata.task + _default_of(path.stem),
-        "model": f"{model['model']}, {count / 1e6:.2f} M parameters, {metadata.sample_rate} Hz",
-        "outputs": ", ".join(facts.stems),
-        "latency": "unbounded" if latency is None else f"{latency:g} ms",
+        "model": f"{facts.name}{size}, {metadata.sample_rate} Hz",
+        "outputs": ", ".join(facts.stems) or "unknown",
+        "latency": "unknown"
+        if facts.causal is None
+        else "unbounded"
+        if latency is None
+        else f"{latency:g} ms",
         "test": ", ".join(f"{n} {change(before.get(n), after[n])}" for n in known) or "not measured",
         "licence": metadata.licence,
         "sources": f"{len(metadata.sources)}, under {', '.join(by_licence)}" if by_licence else "unknown",
