@@ -246,6 +246,7 @@ def open_engine(
             raise StreamError(f"threads is a whole number from 1 to {MOST_THREADS}, got {quote(threads)}")
         threads = int(threads)
     device = name_of(device)
+    metadata = read_metadata(path)
     graph, on_cpu = graph_of(path), device in ("auto", "cpu")
     if engine == "onnx":
         if graph is None:
@@ -259,7 +260,7 @@ def open_engine(
         from audiotool.engines.onnx import OnnxEngine
 
         assert graph is not None
-        return OnnxEngine.open(graph, path, threads), read_metadata(path)
+        return OnnxEngine.open(graph, path, threads), metadata
     require("torch", f"the model of {Path(path).name}")
     try:
         import torch
@@ -314,6 +315,19 @@ def refuse_state(path: Path) -> None:
         )
 
 
+def _refuse_graph(path: Path) -> None:
+    """Check that a file is no graph with a card, nor the card of one.
+
+    Raises:
+        UnfitCheckpoint: it is; the message says what to give in its place.
+    """
+    if path.suffix in (".onnx", ".json") and graph_of(path) is not None:
+        kind = "a graph" if path.suffix == ".onnx" else "the card of a graph"
+        beside = path.with_suffix(".safetensors")
+        use = str(beside) if beside.is_file() else "a .safetensors file"
+        raise UnfitCheckpoint(f"{path} is {kind}: give the checkpoint that it was made from, {use}")
+
+
 def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
@@ -322,6 +336,7 @@ def _open(path: Path, with_tensors: bool) -> tuple[Metadata, dict[str, torch.Ten
             text = (file.metadata() or {}).get("audiotool")
             tensors = {k: file.get_tensor(k) for k in file.keys()} if with_tensors else {}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
+        _refuse_graph(path)
         refuse_state(path)
         if _begins_as_safetensors(path):
             raise UnfitCheckpoint(f"{path} is cut off or damaged ({error}): get it again") from error

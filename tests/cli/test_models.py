@@ -176,6 +176,30 @@ def test_show_a_tasks_default() -> None:
     assert models("show", "vocode").stdout == models("show", "harmonic-vocoder-24k").stdout
 
 
+def test_card_of_a_tasks_default() -> None:
+    assert (
+        models("card", "vocode", "-o", "-").stdout == models("card", "harmonic-vocoder-24k", "-o", "-").stdout
+    )
+
+
+@pytest.mark.parametrize(("suffix", "kind"), [(".onnx", "a graph"), (".json", "the card of a graph")])
+def test_a_graph_in_the_place_of_its_checkpoint(suffix: str, kind: str, tmp_path: Path) -> None:
+    made_from = named_checkpoints.resolve("denoise-tiny-16k")
+    given = made_from.with_suffix(suffix)
+    commands: list[tuple[str | Path, ...]] = [
+        ("denoise", write_speech(tmp_path / "in.wav", 0.1), "-o", tmp_path / "out.wav", "--checkpoint"),
+        ("bench", "--checkpoint"),
+        ("models", "show"),
+        ("models", "card"),
+    ]
+    for words in commands:
+        done = run_command(*words, given)
+        assert done.exit_code == 2
+        assert f"{given} is {kind}: give the checkpoint that it was made from, {made_from}\n" in done.stderr
+    moved = [shutil.copy(made_from.with_suffix(end), tmp_path) for end in (".onnx", ".json")]
+    assert "made from, a .safetensors file\n" in models("show", moved[0]).stderr
+
+
 def test_show_an_architecture() -> None:
     assert "config" not in yaml.safe_load(models("show", "cleanunet").stdout)
     found = yaml.safe_load(models("show", "cleanunet", "--full").stdout)
