@@ -12,6 +12,9 @@ import * as ort from "onnxruntime-web";
 
 const [model, source, target] = process.argv.slice(2);
 const card = JSON.parse(readFileSync(`${model}.json`, "utf8"));
+if (card.mel || card.input_channels !== 1 || card.stems.length !== 1) {
+  throw new Error(`${model}: the graph has not one channel of samples in and out`);
+}
 const weights = `${model}.safetensors`;
 const checkpoint = existsSync(weights) ? readFileSync(weights) : null;
 const externalData = checkpoint ? [{ path: basename(weights), data: checkpoint }] : [];

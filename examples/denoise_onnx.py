@@ -3,9 +3,10 @@
     pip install numpy onnxruntime soundfile
     python denoise_onnx.py checkpoints/denoise-16k noisy.wav denoised.wav
 
-The recording is mono and has the card's sample rate. A bundled graph's weights lie in the checkpoint beside
-it; a graph that `audiotool models export` wrote holds them itself. The samples are audiotool's without a
-warm-up, up to the first onset after quiet or the first pause, where audiotool resets the model's state.
+The recording is mono and has the card's sample rate; a separator's stems become channels. A bundled graph's
+weights lie in the checkpoint beside it; a graph that `audiotool models export` wrote holds them itself. The
+samples are audiotool's without a warm-up, up to the first onset after quiet or the first pause, where
+audiotool resets the model's state. docs/reference/json.md explains the card.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ def tensor(checkpoint: Path, name: str) -> np.ndarray:
 
 model, source, target = sys.argv[1:]
 card = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
+if card["mel"] or card["input_channels"] != 1:
+    sys.exit(f"{model}: the graph takes no mono waveform")
 session = onnxruntime.InferenceSession(f"{model}.onnx", providers=["CPUExecutionProvider"])
 
 # A stream begins with every state's start: one number for all of it, nested lists, or the name of a tensor of
@@ -54,14 +57,15 @@ with soundfile.SoundFile(source) as noisy:
     if (noisy.samplerate, noisy.channels) != (card["sample_rate"], 1):
         sys.exit(f"{source}: needs {card['sample_rate']} Hz and one channel")
     size = HOPS * card["hop_length"]
-    drop, left = card["delay"], noisy.frames
-    with soundfile.SoundFile(target, "w", noisy.samplerate, 1, "FLOAT", format="WAV") as denoised:
+    drop, left = card["delay"], noisy.frames - card["shorter"]
+    stems = len(card["stems"])
+    with soundfile.SoundFile(target, "w", noisy.samplerate, stems, "FLOAT", format="WAV") as denoised:
         while left > 0:
             # Behind the end silence brings out what is still inside.
             block = noisy.read(size, dtype="float32", fill_value=card["drain_value"])
             output, *after = session.run(names, {"input": block[None, None], **state})
             state = dict(zip(state, after, strict=True))
             # What comes before the stream's first sample is dropped.
-            samples = output[0, 0, drop:][:left]
+            samples = output[0, :, drop:].T[:left]
             drop, left = max(0, drop - size), left - len(samples)
             denoised.write(samples)

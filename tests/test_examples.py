@@ -73,6 +73,22 @@ def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     assert (refused.returncode, refused.stderr) == (1, "in.wav: needs 16000 Hz and one channel\n")
 
 
+def test_python_writes_all_stems_and_refuses_graphs_of_mels(tmp_path: Path) -> None:
+    noisy, rate = soundfile.read(ROOT / "tests/data/audio/demo/noisy.flac", dtype="float32")
+    soundfile.write(tmp_path / "in.wav", noisy[:rate], rate, "FLOAT")
+    words = words_of(named_checkpoints.default_for("separate").with_suffix(""))
+    subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
+    found, _ = soundfile.read(tmp_path / "out.wav", dtype="float32")
+    expected = audiotool.load("separate", warm_up=False)(noisy[:rate], rate)
+    assert found.T.shape == expected.shape == (2, rate)
+    assert np.abs(found.T - expected).max() < 1e-5
+    vocoder = named_checkpoints.default_for("vocode").with_suffix("")
+    refused = subprocess.run(
+        [*words_of(vocoder), "in.wav", "out.wav"], capture_output=True, cwd=tmp_path, text=True
+    )
+    assert (refused.returncode, refused.stderr) == (1, f"{vocoder}: the graph takes no mono waveform\n")
+
+
 def test_the_bare_graph_differs_from_the_first_onset_on_as_the_guide_says(tmp_path: Path) -> None:
     noisy, rate = soundfile.read(ROOT / "tests/data/audio/demo/noisy.flac", dtype="float32")
     hiss = np.random.default_rng(0).normal(0, 1e-3, 2 * rate).astype(np.float32)
