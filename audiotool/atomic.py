@@ -16,7 +16,15 @@ from pathlib import Path, PurePath
 from typing import BinaryIO
 
 from audiotool.signals import deferred
-from audiotool.writable import LONGEST_NAME, LONGEST_PATH, as_input_error, behind_links, exists, units
+from audiotool.writable import (
+    LONGEST_NAME,
+    LONGEST_PATH,
+    as_input_error,
+    behind_links,
+    exists,
+    kind_obstacle,
+    units,
+)
 
 if sys.platform != "win32":
     import fcntl
@@ -49,11 +57,14 @@ class Replacement:
         path: where the file is renamed to, behind links; `commit` may choose another name.
         file: file for writing and reading; `commit` and `discard` close it.
     Raises:
-        OSError: the folder cannot be written or the disk is full.
+        OSError: the folder cannot be written, the disk is full, or what is at the path is no file: as root,
+            a device would be replaced, too.
     """
 
     def __init__(self, path: Path) -> None:
         is_there = exists(path)
+        if reason := kind_obstacle(path):
+            raise FileExistsError(errno.EEXIST, reason)
         self._has_ended = False
         self.path = path = behind_links(path)
         path.parent.mkdir(parents=True, exist_ok=True)

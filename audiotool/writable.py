@@ -73,17 +73,22 @@ def name_obstacle(path: Path) -> str | None:
     if units(path.name) > LONGEST_NAME:
         unit = "characters" if sys.platform == "win32" else "bytes"
         return f"its name is longer than {LONGEST_NAME} {unit}"
-    if os.path.isdir(path):
-        return "it is a folder"
-    if os.path.exists(path) and not os.path.isfile(path):
-        return "it is a device or a pipe, not a file; '-' writes to standard output"
-    if not os.path.islink(path):
-        return None
+    if (reason := kind_obstacle(path)) or not os.path.islink(path):
+        return reason
     try:
         exists(path)
     except OSError as error:
         return cause(error)
     return folder_obstacle(behind_links(path).parent)
+
+
+def kind_obstacle(path: Path) -> str | None:
+    """Return what exists at a path, or behind a link, that is no file and never replaced; else None."""
+    if os.path.isdir(path):
+        return "it is a folder"
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "it is a device or a pipe, not a file; '-' writes to standard output"
+    return None
 
 
 def folder_obstacle(folder: Path) -> str | None:

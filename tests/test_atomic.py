@@ -73,6 +73,19 @@ def test_text_keeps_its_line_ends_and_a_file_as_folder_is_reported(tmp_path: Pat
         write_text(tmp_path / "a.csv" / "b.csv", "")
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no named pipes in folders")
+def test_a_pipe_or_device_is_never_replaced_even_behind_a_link(tmp_path: Path) -> None:
+    # A named pipe stands for a device: only root makes those, and only root could replace /dev/null.
+    pipe, link = tmp_path / "pipe", tmp_path / "link.md"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(InputError, match="it is a device or a pipe, not a file"):
+            write_text(path, "text")
+    assert pipe.is_fifo()
+    assert sorted(tmp_path.iterdir()) == [link, pipe]
+
+
 def test_the_longest_name_a_file_may_have(tmp_path: Path) -> None:
     path = tmp_path / ("é" * 125 + ".wav")
     with replacing(path) as file:
