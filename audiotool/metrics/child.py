@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import json
 import os
 import subprocess
@@ -16,6 +18,9 @@ from typing import IO, Any
 from audiotool.metrics.base import Unscorable
 
 _OPEN: weakref.WeakSet[Child] = weakref.WeakSet()
+
+PATIENCE = 5.0
+"""Seconds in which a child that answers no more ends by itself; then it is killed."""
 
 LAST_WORDS = 2000
 """Number of bytes of a dead child's standard error that are read."""
@@ -57,9 +62,15 @@ class Child:
 
         Raises:
             Unscorable: the answer is {"error": why}, or the process cannot be started, died or took too long.
+            BaseException: what interrupts the request, as KeyboardInterrupt; the process has then ended.
         """
         with self._lock:
-            answer = self._ask(request)
+            try:
+                answer = self._ask(request)
+            except BaseException:
+                # An interrupted request, or its answer, would be in the pipes of the next one.
+                self.close()
+                raise
         if "error" in answer:
             raise Unscorable(str(answer["error"]))
         return answer
@@ -101,7 +112,10 @@ class Child:
             process.stdin.write(request)
             process.stdin.flush()
             line = process.stdout.readline()
-        except OSError:
+        except OSError as error:
+            # Not other errors of the system: a signal handler of the caller may raise one, as TimeoutError.
+            if not isinstance(error, ConnectionError) and error.errno != errno.EINVAL:
+                raise
             line = b""
         finally:
             if timer is not None:
@@ -113,9 +127,11 @@ class Child:
             self.close()
             shown = " ".join(line[:80].decode(errors="replace").split())
             return {"error": f"{self.name} answers what is no answer: {shown}"}
-        process.wait()
-        code, last_words = process.returncode, self._last_words()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(PATIENCE)
+        last_words = self._last_words()
         self.close()
+        code = process.returncode
         if expired.is_set():
             return {"error": f"{self.name} took more than {self.timeout_s:g} s"}
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -91,11 +91,12 @@ class _Worker(Child):
 
     def ask(self, request: bytes) -> dict[str, Any]:
         if self._place is None:
-            self._place = tempfile.TemporaryDirectory(prefix="audiotool-mapss-")
-            self.folder = Path(self._place.name)
+            place = tempfile.TemporaryDirectory(prefix="audiotool-mapss-")
+            self.folder = Path(place.name)
             link = self.folder / NETWORK
             link.parent.mkdir()
             link.symlink_to(self.backbone, target_is_directory=True)
+            self._place = place
         return super().ask(request)
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -19,6 +20,8 @@ PACKAGE = "mapss-measures"
 
 def serve() -> None:
     """Answer requests until stdin ends."""
+    # Ctrl-C reaches the whole process group. The parent decides whether it ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Whatever libraries print must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import sys
 from typing import Any
@@ -20,6 +21,8 @@ NOT_FINITE = "PESQ gives no finite score"
 
 def serve() -> None:
     """Answer requests until stdin ends."""
+    # Ctrl-C reaches the whole process group. The parent decides whether it ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     requests = sys.stdin.buffer
     # Whatever the C code prints must not mix with the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
