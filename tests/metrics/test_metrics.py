@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 
 import numpy as np
 import pystoi
@@ -51,6 +52,30 @@ def test_stoi_without_enough_sound(name: str) -> None:
     mostly_silent.reference[1000:] = 0
     with pytest.raises(Unscorable, match="less than"):
         measure(name, mostly_silent)
+
+
+def test_stoi_leaves_the_filters_of_warnings_alone(
+    monkeypatch: pytest.MonkeyPatch, recwarn: pytest.WarningsRecorder
+) -> None:
+    mostly_silent = noisy_pair(2.0)
+    mostly_silent.reference[4000:] = 0
+    # Filters belong to the process: of two threads that change them, one leaves its own behind.
+    with monkeypatch.context() as patch:
+        patch.setattr(warnings, "catch_warnings", None)
+        with pytest.raises(Unscorable, match="less than"):
+            measure("stoi", mostly_silent)
+    assert not recwarn.list
+
+
+def test_estoi_repeats_and_draws_nothing_of_the_callers() -> None:
+    p = noisy_pair(2.0)
+    p.estimate[:RATE] = 0
+    np.random.seed(7)
+    expected = np.random.rand()
+    np.random.seed(7)
+    first = measure("estoi", p)
+    assert np.random.rand() == expected
+    assert measure("estoi", p) == first
 
 
 def test_ratios_are_torchmetrics() -> None:
