@@ -3,7 +3,8 @@
     input ── to model rate ── fold channels ── streamer ── unfold ── back to the input's rate ── mix ── output
 
 `feed` takes a block and returns the output that is ready; `flush` returns the tail. Blocks are numpy float32
-(channels, time).
+(channels, time). A session that an exception has interrupted within a block, as Ctrl-C does, holds a part of
+it, and goes on only after `reset` or `restore`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from audiotool.streaming.shared_masks import SharedMasks, are_separated_together
 from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
 from audiotool.value_types import quote
+
+INTERRUPTED = "this stream was interrupted within a block: begin anew, or from the last state()"
 
 LONGEST_CHUNK_SECONDS = 3600.0
 """Greatest `chunk_seconds`. Longer chunks are not faster and take more memory."""
@@ -158,6 +161,7 @@ class Session(Carrier):
         *("_fed", "_wet", "_dry", "_low", "_gain", "_share", "_shares", "_masks", "_down", "_up", "_back"),
         "streamer",
     )
+    _within_block: bool
 
     def __init__(
         self,
@@ -240,12 +244,37 @@ class Session(Carrier):
                 " leave them out, or resample it"
             )
 
+    @property
+    def is_interrupted(self) -> bool:
+        """Whether an exception has left a part of a block in the state."""
+        return self._within_block
+
+    def begin_block(self) -> None:
+        """Call the stream interrupted until `end_block`, because its state changes in between.
+
+        Raises:
+            StreamError: it was interrupted before.
+        """
+        if self._within_block:
+            raise StreamError(INTERRUPTED)
+        self._within_block = True
+
+    def end_block(self) -> None:
+        """The state is that after a whole block."""
+        self._within_block = False
+
+    def state(self) -> Value:
+        if self._within_block:
+            raise StreamError(INTERRUPTED)
+        return super().state()
+
     def restore(self, state: Value) -> None:
         """Continue from the state of a session with the same engine, sample rate, channels and settings.
 
         Raises:
             StreamError: the state is of another kind of session, or damaged.
         """
+        self._within_block = False
         try:
             super().restore(state)
             # One step checks a state from outside as a whole. Then the state is restored again.
@@ -279,6 +308,7 @@ class Session(Carrier):
 
     def _begin(self) -> None:
         stems = len(self.engine.stems)
+        self._within_block = False
         self._fed = 0
         self._wet = SampleQueue(stems, self.output_channels)
         self._dry = SampleQueue(self.output_channels)
@@ -295,10 +325,13 @@ class Session(Carrier):
         """Consume (channels, time), any time >= 0, and return the output that is ready.
 
         Raises:
-            StreamError: the channels differ from the session's, or the stream has ended.
+            StreamError: the channels differ from the session's, or the stream has ended or was interrupted.
         """
-        self.push(block)
-        return self.pull()
+        self._accept(block)
+        self._push(block)
+        output = self._pull()
+        self.end_block()
+        return output
 
     def push(self, block: Block) -> None:
         """Consume a block as `feed` does; `pull` returns the output.
@@ -306,8 +339,17 @@ class Session(Carrier):
         Raises:
             StreamError: as `feed`.
         """
+        self._accept(block)
+        self._push(block)
+        self.end_block()
+
+    def _accept(self, block: Block) -> None:
         if block.ndim != 2 or block.shape[0] != self.channels:
             raise StreamError(f"this stream has blocks ({self.channels}, time), got {block.shape}")
+        self.streamer.check_open()
+        self.begin_block()
+
+    def _push(self, block: Block) -> None:
         self._fed += block.shape[-1]
         if self._keeps_rate and block.shape[-1]:
             self._dry.push(np.array(self._reference(block), dtype=np.float32))
@@ -318,11 +360,18 @@ class Session(Carrier):
         self._wet.push(self._resampled(self._through_model(at_model)))
 
     def receive(self, output: Block) -> None:
-        """Add the output (B, stems * C, T) of a model step that another object has made."""
+        """Add the output (B, stems * C, T) of a model step that another object has made, between
+        `begin_block` and `end_block`."""
         self._wet.push(self._resampled(self._unfold(output)))
 
     def flush(self) -> Output:
-        """End the stream and return its tail. All outputs together are as long as the input."""
+        """End the stream and return its tail. All outputs together are as long as the input.
+
+        Raises:
+            StreamError: the stream has ended, or was interrupted.
+        """
+        self.streamer.check_open()
+        self.begin_block()
         at_model = self._down.flush()
         wet = [self._through_model(at_model), self._unfold(self.streamer.flush())]
         if self._masks:
@@ -334,7 +383,9 @@ class Session(Carrier):
         for part in wet:
             self._wet.push(self._resampled(part))
         self._wet.push(self._by_stem(self._up.flush(length)))
-        return self.pull()
+        output = self._pull()
+        self.end_block()
+        return output
 
     def _through_model(self, at_model: Block) -> Block:
         # A copy: samples that do not fill a step wait here, and the caller may reuse the block's memory.
@@ -360,7 +411,17 @@ class Session(Carrier):
         return block[: self.output_channels]
 
     def pull(self) -> Output:
-        """Return the output that is ready: as many samples as model, input and upper band all have."""
+        """Return the output that is ready: as many samples as model, input and upper band all have.
+
+        Raises:
+            StreamError: the stream was interrupted.
+        """
+        self.begin_block()
+        output = self._pull()
+        self.end_block()
+        return output
+
+    def _pull(self) -> Output:
         length = min(self._wet.length, self._dry.length) if self._keeps_rate else self._wet.length
         if self._has_upper_band:
             length = min(length, self._low.length)

@@ -63,9 +63,17 @@ class Streamer(Carrier, ABC):
         self._shape: tuple[int, int] | None = None
         self._ended = False
 
-    def state(self) -> Value:
+    def check_open(self) -> None:
+        """Check that the stream has not ended.
+
+        Raises:
+            StreamError: it has.
+        """
         if self._ended:
-            raise StreamError("this stream has ended: there is nothing to go on from")
+            raise StreamError("this stream has ended: call reset() before feeding another")
+
+    def state(self) -> Value:
+        self.check_open()
         self._pending = [np.concatenate(self._pending, axis=-1)] if self._pending else []
         return super().state()
 
@@ -75,8 +83,7 @@ class Streamer(Carrier, ABC):
         Raises:
             StreamError: the stream has ended, or B or C differs from the first block's.
         """
-        if self._ended:
-            raise StreamError("this stream has ended: call reset() before feeding another")
+        self.check_open()
         if block.ndim != 3:
             raise StreamError(f"a block is (batch, channels, time), got {block.ndim} axes")
         shape = (block.shape[0], block.shape[1])
@@ -91,8 +98,7 @@ class Streamer(Carrier, ABC):
 
     def flush(self) -> Chunk:
         """End the stream and return its tail; the outputs then sum to `output_length(input)`."""
-        if self._ended:
-            raise StreamError("this stream has ended already")
+        self.check_open()
         if self._shape is None:
             self._shape = (1, self.engine.input_channels)
             self._pending = [np.zeros((*self._shape, 0), np.float32)]

@@ -153,21 +153,24 @@ class _SharedBatch:
 
     def step(self) -> int:
         """Step every stream that has a whole hop; return the number of these streams."""
-        members = [
-            (rows, stream.streamer.take_hop())
-            for rows, stream in self.streams.items()
-            if stream.streamer.has_hop
+        stepped = [
+            stream
+            for stream in self.streams.values()
+            if stream.streamer.has_hop and not stream.session.is_interrupted
         ]
-        if not members:
+        if not stepped:
             return 0
+        for stream in stepped:
+            stream.session.begin_block()
+        members = [(stream.rows, stream.streamer.take_hop()) for stream in stepped]
         if self._onsets is not None:
             self._forget_quiet(members, self._onsets)
         outputs = self._batch.step(members)
         if self._onsets is not None:
             self._forget_pauses(members, outputs)
-        for (rows, _), output in zip(members, outputs, strict=True):
-            stream = self.streams[rows]
+        for stream, output in zip(stepped, outputs, strict=True):
             stream.session.receive(stream.streamer.give(output))
+            stream.session.end_block()
         return len(members)
 
     def _forget_quiet(self, members: list[tuple[Rows, Any]], onsets: Onsets) -> None:

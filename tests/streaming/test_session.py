@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -388,3 +389,46 @@ def test_settings_before_the_first_block_count_at_once() -> None:
     session = Session(model(gain=0.0, wait=0), 16000, 1)
     session.settings = Settings(mix=0.25)
     np.testing.assert_allclose(session.feed(np.ones((1, 160), np.float32)).stems, 0.75)
+
+
+def interrupt(session: Session, monkeypatch: pytest.MonkeyPatch, block: Any) -> None:
+    """Feed a block, and interrupt the model within it."""
+
+    def step(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session.engine, "step", step)
+        with pytest.raises(KeyboardInterrupt):
+            session.feed(block)
+
+
+def test_an_interrupted_session_goes_on_from_a_whole_block_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = speech_like(0.4, 16000)
+    first, second = x[:, :3200], x[:, 3200:]
+    session = Session(TorchEngine(Delay(DelayConfig())), 16000, 1, Settings(mix=0.5))
+    session.feed(first)
+    state = session.state()
+    with pytest.raises(StreamError, match="blocks"):
+        session.feed(x[0])  # refused before anything has changed
+    expected = session.feed(second).stems
+
+    session.restore(state)
+    interrupt(session, monkeypatch, second)
+    silence = np.zeros((1, 160), np.float32)
+    calls: list[Callable[[], object]] = [
+        lambda: session.feed(silence),
+        lambda: session.push(silence),
+        session.pull,
+        session.flush,
+        session.state,
+    ]
+    for call in calls:
+        with pytest.raises(StreamError, match="interrupted within a block: begin anew, or from the last"):
+            call()
+    session.restore(state)
+    np.testing.assert_array_equal(session.feed(second).stems, expected)
+
+    interrupt(session, monkeypatch, second)
+    session.reset()
+    assert not session.feed(np.zeros((1, 1600), np.float32)).stems.any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -326,3 +327,34 @@ def test_models_without_steps_are_refused() -> None:
         audiotool.load("denoise-tiny-16k").streams(10**9)
     with pytest.raises(StreamError, match="looks ahead: only causal models"):
         Batch(TorchEngine(build("mp-senet")), 2)
+
+
+def test_an_interrupted_step_breaks_the_streams_in_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = audiotool.load("denoise")
+    x = speech_like(1.0, 16000)[0]
+    streams = pipeline.streams(capacity=2)
+    stepped, other = streams.join(16000), streams.join(16000)
+    other.push(x[:8000])
+    while streams.step():
+        pass
+    stepped.push(x)
+
+    def step(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("audiotool.streaming.streams._SharedBatch._forget_quiet", step)
+        with pytest.raises(KeyboardInterrupt):
+            streams.step()
+    assert streams.step() == 0
+    calls: list[Callable[[], object]] = [lambda: stepped.push(x), stepped.pull, stepped.state, stepped.flush]
+    for call in calls:
+        with pytest.raises(StreamError, match="interrupted within a block"):
+            call()
+
+    other.push(x[8000:])
+    while streams.step():
+        pass
+    live = pipeline.live(16000)
+    expected = np.concatenate((live.feed(x), live.flush()))
+    np.testing.assert_allclose(np.concatenate((other.pull(), other.flush())), expected, atol=1e-5)
