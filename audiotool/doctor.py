@@ -35,6 +35,7 @@ from audiotool.extras import (
     satisfies,
     version_of,
 )
+from audiotool.interpreter import python
 
 OLDEST_PYTHON = (3, 10)
 
@@ -169,9 +170,7 @@ def import_errors(modules: list[str]) -> dict[str, str]:
     errors: dict[str, str] = {}
     waiting = list(modules)
     while waiting:
-        done = subprocess.run(
-            [sys.executable, "-c", script, *waiting], capture_output=True, text=True, check=False
-        )
+        done = subprocess.run(python(script, *waiting), capture_output=True, text=True, check=False)
         lines = [line.split(maxsplit=2) for line in done.stdout.splitlines()]
         errors.update({line[1]: line[2] for line in lines if line[:1] == ["error"] and len(line) == 3})
         begun = [line[1] for line in lines if line[:1] == ["begin"]]

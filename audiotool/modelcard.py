@@ -8,7 +8,6 @@ import pkgutil
 import re
 import shlex
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from audiotool.atomic import write_text
 from audiotool.checkpoint import Metadata
 from audiotool.errors import CheckpointError, InputError
 from audiotool.extras import install, is_there
+from audiotool.interpreter import python
 from audiotool.metrics.rows import Row, comparable, means
 from audiotool.report.json_document import read_json_report
 from audiotool.report.markdown_table import escaped
@@ -258,7 +258,7 @@ def measure(
         report = Path(folder, "report.json")
         words = [task, test / "noisy", "-o", Path(folder, "out"), "--checkpoint", path, "--quiet"]
         words += ["--reference", test / "clean", "--report", report, *options]
-        command = [sys.executable, "-m", "audiotool", *map(str, words)]
+        command = python("from audiotool.__main__ import main\nmain()", *map(str, words))
         done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", errors="replace")
         if done.returncode:
             complaints = done.stderr.strip().splitlines() or ["it said nothing"]

@@ -36,7 +36,7 @@ def test_imports_that_raise_or_die_are_distinguished(tmp_path: Path, monkeypatch
     module(tmp_path, "raises_oserror", "raise OSError('libcudart.so.13: cannot open\\nshared object')")
     module(tmp_path, "dies", "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
     module(tmp_path, "exits", "raise SystemExit(3)")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(str(tmp_path))
     errors = import_errors(["raises_oserror", "good_one", "dies", "good_one", "exits", "not_there"])
     assert errors == {
         "raises_oserror": "OSError: libcudart.so.13: cannot open shared object",

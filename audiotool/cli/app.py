@@ -267,6 +267,8 @@ def audiotool_(
 
 def main() -> None:
     """Entry point of the console script."""
+    # Worker processes of all libraries import nothing from the working folder (Python 3.11 and later).
+    os.environ["PYTHONSAFEPATH"] = "1"
     stdio.prepare()
     signals.unwind_on_request()
     try:

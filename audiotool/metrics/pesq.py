@@ -7,12 +7,11 @@ speech are averaged.
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 
 from audiotool.errors import DependencyError
 from audiotool.extras import EXTRAS, install, is_there
+from audiotool.interpreter import python
 from audiotool.metrics.base import Metric, NothingToMeasure, Pair, Unscorable, Waveform
 from audiotool.metrics.child import Child
 from audiotool.metrics.pesq_worker import HEADER
@@ -22,6 +21,8 @@ TIMEOUT_S = 120.0
 SHORTEST_S = 0.25
 WIDE_BAND_RATE, NARROW_BAND_RATE = 16000, 8000
 """Hz of the signals that wide-band PESQ (P.862.2) and narrow-band PESQ (P.862.1) compare."""
+
+SERVE = "from audiotool.metrics.pesq_worker import serve\nserve()"
 
 
 class PesqWorker(Child):
@@ -33,9 +34,7 @@ class PesqWorker(Child):
     """
 
     def __init__(self, timeout_s: float = TIMEOUT_S, command: list[str] | None = None) -> None:
-        super().__init__(
-            "PESQ", command or [sys.executable, "-m", "audiotool.metrics.pesq_worker"], timeout_s
-        )
+        super().__init__("PESQ", command or python(SERVE), timeout_s)
 
     def score(self, reference: Waveform, estimate: Waveform, sample_rate: int) -> float | None:
         """PESQ of one window, as MOS-LQO; None when the reference holds no utterance.

@@ -50,7 +50,3 @@ def _score(sample_rate: int, body: bytes) -> dict[str, Any]:
         # Sums of huge samples are infinite, which PESQ notices late.
         return {"error": NOT_FINITE if "NaN" in str(error) else f"PESQ: {error}"}
     return {"score": score} if np.isfinite(score) else {"error": NOT_FINITE}
-
-
-if __name__ == "__main__":
-    serve()
