@@ -128,7 +128,7 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
         RecipeError, InputError: as `audiotool.data.dataset.make_dataset`.
     """
     from audiotool.data.dataset import make_dataset
-    from audiotool.data.material import split_warnings
+    from audiotool.data.rows import split_warnings
     from audiotool.tasks.base import TASKS
 
     data = recipe.data.located(folder)
@@ -140,7 +140,7 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
         material = opened.example.material
         lines.append(f"{split}: {len(material.paths)} recordings, {len(material.unreadable)} unreadable")
         lines += [f"{path}: {reason}" for path, reason in material.unreadable.items()]
-    return lines + split_warnings(data)
+    return lines + split_warnings(data, recipe.audio)
 
 
 @app.command()

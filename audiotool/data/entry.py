@@ -44,6 +44,10 @@ class Entry:
             return []
         return self.group.split("+") if self.kind == "pair" else [self.group]
 
+    def has_rate(self, least: int) -> bool:
+        """Whether it is recorded at `least` Hz or more; an unknown sample rate is taken for enough."""
+        return not self.sample_rate or self.sample_rate >= least
+
     def matches(self, patterns: Iterable[str]) -> bool:
         """Whether a shell pattern matches the path, its end, the speaker or class, source or licence."""
         names = (str(self.path), self.group, self.source, self.licence)

@@ -18,11 +18,9 @@ import logging
 import math
 import os
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from audiotool.atomic import write_text
 from audiotool.csv_documents import csv_text, decoded, separator_of
@@ -237,26 +235,3 @@ def write_manifest(path: Path | str, entries: Sequence[Entry]) -> None:
     columns = [*COLUMNS, BANDWIDTH] if any(e.bandwidth_hz for e in entries) else COLUMNS
     lines = ([csv_cell(row[name]) for name in columns] for row in rows)
     write_text(path, csv_text([columns, *lines]))
-
-
-def sources(
-    manifests: Mapping[str, Sequence[Path | str]], exclude: Sequence[str] = (), splits: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """Return {"name", "licence", "seconds"} of every source and licence that is used.
-
-    Args:
-        manifests: paths by key of the recipe's `data`: speech, noise, rir, pairs. Rows of other kinds do not
-            count, and a recording in several manifests counts once.
-        exclude: patterns of rows that do not count, see `Entry.matches`.
-        splits: splits that count; all when empty.
-    """
-    drawn = {
-        (entry.path, entry.source, entry.licence): entry.seconds
-        for use, paths in manifests.items()
-        for entry in read_for(use, paths)
-        if not entry.matches(exclude) and (not splits or entry.split in splits)
-    }
-    seconds: dict[tuple[str, str], float] = defaultdict(float)
-    for (_, source, licence), length in drawn.items():
-        seconds[source, licence] += length
-    return [{"name": n, "licence": c, "seconds": round(s, 1)} for (n, c), s in sorted(seconds.items())]

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 
 from audiotool.data.clips import Clips, DecodedClips, FileClips, Samples, Targets
-from audiotool.data.config import SCAN_PAIRS, AudioConfig, DataConfig, Kind, Split, cache_folder
+from audiotool.data.config import AudioConfig, DataConfig, Kind, Split, cache_folder
 from audiotool.data.entry import Entry
-from audiotool.data.manifest import KINDS, read_all, read_for
 from audiotool.data.pairs import PAIR_TOLERANCE_SECONDS
 from audiotool.data.rooms import Rooms
-from audiotool.data.scan import DIVISIBLE_SPEAKERS
-from audiotool.errors import InputError, RecipeError
+from audiotool.data.rows import select
+from audiotool.errors import InputError
 from audiotool.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -160,8 +158,6 @@ def open_material(
         RecipeError: a needed kind has no manifest, or none of its rows belongs to the split.
         InputError: a manifest cannot be read, nothing in it can be decoded, or pairs do not match.
     """
-    of_speech = audio.sample_rate if data.speech_minimum_rate is None else data.speech_minimum_rate
-    minimum = {"speech": of_speech, "noise": data.noise_minimum_rate}
 
     def clips(paths: Sequence[Path], targets: Sequence[Targets] = ()) -> Clips:
         if data.decode_once:
@@ -169,7 +165,7 @@ def open_material(
         return FileClips(paths, audio.sample_rate, targets)
 
     def pool(kind: Kind) -> Pool | None:
-        entries = select(data, kind, split, required=kind in needs, minimum_rate=minimum.get(kind, 0))
+        entries = select(data, audio, kind, split, required=kind in needs)
         if not entries:
             return None
         found = Pool(entries, clips([e.path for e in entries]), data.balance)
@@ -177,7 +173,7 @@ def open_material(
         return found
 
     mixing = data.mixing if split == "train" else data.evaluation
-    rir = select(data, "rir", split, required=bool(data.rir) and mixing.reverberation_probability > 0)
+    rir = select(data, audio, "rir", split, required=bool(data.rir) and mixing.reverberation_probability > 0)
     material = Material(
         speech=pool("speech"),
         noise=pool("noise"),
@@ -196,7 +192,7 @@ def _open_pairs(
     required: bool,
     clips: Callable[[Sequence[Path], Sequence[Targets]], Clips],
 ) -> Pairs | None:
-    entries = select(data, "pairs", split, required)
+    entries = select(data, audio, "pairs", split, required)
     if not entries:
         return None
     stems = len(entries[0].targets)
@@ -212,116 +208,6 @@ def _open_pairs(
     _require_readable(pairs.inputs, "pairs", split)
     pairs.check(audio.sample_rate)
     return pairs
-
-
-def select(data: DataConfig, kind: Kind, split: Split, required: bool, minimum_rate: int = 0) -> list[Entry]:
-    """Return the rows of one kind and split.
-
-    Raises:
-        RecipeError: there are none although the recipe names manifests (room responses may be missing unless
-            required); the message names the condition that no row meets.
-    """
-    manifests = getattr(data, kind)
-    if not manifests:
-        if required:
-            raise RecipeError(
-                f"data.{kind} is empty: name a manifest (`audiotool data scan` makes one) or a folder"
-            )
-        return []
-    rows = read_all(manifests, KINDS[kind][0])
-    of_kind = [e for e in rows if e.kind in KINDS[kind]]
-    splits = data.splits.get(split, [split])
-    of_split = [e for e in of_kind if e.split in splits]
-    kept = [e for e in of_split if not e.matches(data.exclude)]
-    high = [e for e in kept if not e.sample_rate or e.sample_rate >= minimum_rate]
-    if not high and (required or kind != "rir"):
-        splits_there = ", ".join(sorted({e.split for e in of_kind})) or "none"
-        reasons = (
-            (of_kind, _no_row(kind, {e.kind for e in rows})),
-            (of_split, f"the '{split}' split is empty (rows have: {splits_there}); map it with data.splits"),
-            (kept, "data.exclude leaves nothing"),
-            (
-                high,
-                f"all have less than {minimum_rate} Hz; lower audio.sample_rate or data.{kind}_minimum_rate",
-            ),
-        )
-        reason = next(text for rows_left, text in reasons if not rows_left)
-        raise RecipeError(f"data.{kind}: {reason} ({', '.join(str(m) for m in manifests)})")
-    if len(high) < len(kept):
-        log.warning(
-            "data.%s: %d recordings have less than %d Hz: left out", kind, len(kept) - len(high), minimum_rate
-        )
-    return high
-
-
-def split_warnings(data: DataConfig) -> list[str]:
-    """Return warnings of recordings and speakers that are in several splits, and of rows that are in none.
-
-    The targets of pairs are recordings too. Manifests of all kinds are looked at together: speech for mixing
-    may be the target of a pair. Noises and rooms have classes, which belong into every split, and
-    no speakers; nor have rows that name none. Two speakers are too few for `scan` to divide. Speakers of
-    folders alone are not looked at: `read_all` divides those of one key together, few of them by file.
-
-    Args:
-        data: located, see `DataConfig.located`.
-    Raises:
-        InputError: a manifest cannot be read.
-    """
-    if all(path.is_dir() for kind in get_args(Kind) for path in getattr(data, kind)):
-        return []
-    # A value that the recipe itself gives to two splits counts for the first.
-    split_of = {v: split for split in get_args(Split)[::-1] for v in data.splits.get(split, [split])}
-    found = []
-    files: list[tuple[str, Kind, Split]] = []
-    speakers: list[tuple[str, Kind, Split]] = []
-    of_manifests: set[str] = set()
-    for kind in get_args(Kind):
-        paths = getattr(data, kind)
-        listed = read_for(kind, [path for path in paths if not path.is_dir()])
-        scanned = read_for(kind, [path for path in paths if path.is_dir()])
-        rows = [e for e in (*listed, *scanned) if not e.matches(data.exclude)]
-        of_manifests.update(speaker for e in listed for speaker in e.speakers)
-        unused = Counter(e.split for e in rows if e.split not in split_of)
-        found += [
-            f"data.{kind}: {count} of {len(rows)} rows have the split '{value}', which data.splits does not"
-            " name: they are left out"
-            for value, count in unused.items()
-        ]
-        used = [(e, split_of[e.split]) for e in rows if e.split in split_of]
-        files += [(str(path), kind, split) for e, split in used for path in (e.path, *e.targets)]
-        speakers += [(speaker, kind, split) for e, split in used for speaker in e.speakers]
-    found += _in_several("recordings", files)
-    speakers = [use for use in speakers if use[0] in of_manifests]
-    if len({speaker for speaker, *_ in speakers}) >= DIVISIBLE_SPEAKERS:
-        found += _in_several("speakers", speakers)
-    return found
-
-
-def _in_several(what: str, used: Sequence[tuple[str, Kind, Split]]) -> list[str]:
-    """Return a warning of the names that are in several splits, if there are any; it names their kinds."""
-    splits: dict[str, set[Split]] = defaultdict(set)
-    kinds: dict[str, set[Kind]] = defaultdict(set)
-    for name, kind, split in used:
-        splits[name].add(split)
-        kinds[name].add(kind)
-    several = [name for name in splits if len(splits[name]) > 1]
-    of_several = set().union(*(kinds[name] for name in several))
-    keys = " and ".join(f"data.{kind}" for kind in get_args(Kind) if kind in of_several)
-    count = sum(not of_several.isdisjoint(kinds[name]) for name in splits)
-    return [
-        f"{keys}: {len(several)} of {count} {what} are in several splits, such as {name} in"
-        f" {' and '.join(sorted(splits[name]))}: a model is scored on what it has learnt"
-        for name in several[:1]
-    ]
-
-
-def _no_row(kind: Kind, there: set[str]) -> str:
-    """Return the reason where no row of the manifests is of a kind."""
-    scan = SCAN_PAIRS if kind == "pairs" else f"audiotool data scan --kind {KINDS[kind][0]}"
-    return (
-        f"no row is of kind {' or '.join(KINDS[kind])} (rows have: {', '.join(sorted(there)) or 'none'});"
-        f" correct the column kind, or make a manifest with `{scan}`"
-    )
 
 
 def _require_readable(clips: Clips, kind: str, split: str) -> None:

@@ -17,8 +17,6 @@ from audiotool.models.layers.weight_norm import fold_weights
 from audiotool.recipe.schema import Recipe
 from audiotool.training.history import History, joined_sources
 
-TRAINED_ON: tuple[Split, ...] = ("train", "valid")
-
 
 def make_metadata(
     recipe: Recipe,
@@ -76,15 +74,16 @@ def _place_free(path: str) -> str:
     return Path(path).name if Path(path).is_absolute() else path
 
 
-def data_sources(data: DataConfig, history: History | None) -> list[dict[str, Any]]:
+def data_sources(recipe: Recipe, data: DataConfig, history: History | None) -> list[dict[str, Any]]:
     """Return names and licences of all data of the training and validation, earlier trainings included.
 
     Args:
+        recipe: of the training.
         data: the recipe's data, located.
         history: None for a model that began with random weights.
     """
-    splits = [name for split in TRAINED_ON for name in data.splits.get(split, [split])]
-    found = sources({kind: getattr(data, kind) for kind in get_args(Kind)}, data.exclude, splits)
+    splits: list[Split] = ["train", "valid"] if recipe.validation.count else ["train"]
+    found = sources(data, recipe.audio, splits)
     return found if history is None else joined_sources(history.sources, found)
 
 

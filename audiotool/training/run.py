@@ -133,7 +133,7 @@ class Run:
         self.history = self._begin(state)
         # The data may have changed since; states of earlier versions have no sources.
         earlier = [] if state is None else state.get("sources", [])
-        self.sources = joined_sources(earlier, data_sources(self.data, self.history))
+        self.sources = joined_sources(earlier, data_sources(recipe, self.data, self.history))
         fused = recipe.train.precision != "fp16" and fabric.device.type in ("cpu", "cuda")
         # The optimiser must hold the parameters as they are on the device.
         self.model.to(fabric.device)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from audiotool.compat import ending_loader
-from audiotool.data.material import split_warnings
+from audiotool.data.rows import split_warnings
 from audiotool.errors import RecipeError
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
@@ -118,7 +118,7 @@ class Trainer:
             self.listener.preparing("opening the data and the validation set")
             if run.fabric.is_global_zero:
                 self._warn_of_schedules(state)
-                for warning in split_warnings(run.data):
+                for warning in split_warnings(run.data, run.recipe.audio):
                     log.warning(warning)
             run.build(state)
             if run.fabric.is_global_zero:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from kit.tones import BUNDLED, RATE, data_config, dataset, tone
 from pydantic import ValidationError
 
 from audiotool.data import sources
-from audiotool.data.config import AudioConfig, DataConfig, Section
+from audiotool.data.config import AudioConfig, DataConfig, Section, Split
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_all, read_manifest, write_manifest
 from audiotool.data.rooms import Rooms
@@ -134,15 +134,17 @@ def test_manifests_that_cannot_be_read_or_written(tmp_path: Path) -> None:
         write_manifest(tmp_path / "file" / "m.csv", [])
 
 
+def all_sources(data: DataConfig, splits: tuple[Split, ...] = get_args(Split)) -> list[dict[str, Any]]:
+    return sources(data, AudioConfig(), splits)
+
+
 def test_sources_add_up(corpus: Path) -> None:
-    assert sources({"speech": [corpus, corpus], "noise": [corpus]}) == [
+    assert all_sources(DataConfig(speech=[corpus, corpus], noise=[corpus])) == [
         {"name": "hiss", "licence": "CC-BY-4.0", "seconds": 16.0},
         {"name": "tones", "licence": "CC0-1.0", "seconds": 36.0},
     ]
-    both = {"speech": [corpus], "noise": [corpus]}
-    assert sources(both, exclude=["CC-BY-*", "anna"], splits=["train"]) == [
-        {"name": "tones", "licence": "CC0-1.0", "seconds": 12.0}
-    ]
+    some = DataConfig(speech=[corpus], noise=[corpus], exclude=["CC-BY-*", "anna"])
+    assert all_sources(some, ("train",)) == [{"name": "tones", "licence": "CC0-1.0", "seconds": 12.0}]
 
 
 @pytest.fixture
@@ -158,8 +160,45 @@ def rooms(tmp_path: Path) -> Path:
 
 def test_sources_are_those_that_are_drawn_from(corpus: Path, rooms: Path) -> None:
     """A vocoder that takes the speech of a manifest has not heard its noise."""
-    assert [s["name"] for s in sources({"speech": [corpus], "rir": [corpus]})] == ["tones"]
-    assert sources({"rir": [rooms]}) == [{"name": "rooms", "licence": "unknown", "seconds": 0.2}]
+    assert [s["name"] for s in all_sources(DataConfig(speech=[corpus], rir=[corpus]))] == ["tones"]
+    heard = DataConfig(rir=[rooms])
+    assert all_sources(heard) == [{"name": "rooms", "licence": "unknown", "seconds": 0.2}]
+    # Validation is without rooms unless the recipe asks for them.
+    assert not all_sources(heard.model_copy(update={"splits": {"valid": ["train"]}}), ("valid",))
+    silent = {"reverberation_probability": 0, "babble_probability": 0}
+    assert not all_sources(DataConfig(rir=[rooms], mixing=silent))
+    for key in ("babble_probability", "noise_reverberation_probability"):
+        assert all_sources(DataConfig(rir=[rooms], mixing=silent | {key: 0.1}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"), [("speech", "speech_minimum_rate"), ("noise", "noise_minimum_rate")]
+)
+def test_sources_are_without_recordings_of_a_lower_rate(tmp_path: Path, kind: str, key: str) -> None:
+    rows = [
+        Entry(tmp_path / f"{source}.wav", kind, "a", rate, 2.5, source=source)
+        for source, rate in (("telephone", 8000), ("studio", 44100), ("unknown", 0))
+    ]
+    write_manifest(tmp_path / "m.csv", rows)
+
+    def names(**changes: Any) -> list[str]:
+        return [s["name"] for s in all_sources(DataConfig(**{kind: [tmp_path / "m.csv"]} | changes))]
+
+    assert names(**{key: 16000}) == ["studio", "unknown"]
+    assert names(**{key: 0}) == ["studio", "telephone", "unknown"]
+    # The default of speech is audio.sample_rate.
+    assert ("telephone" in names()) == (kind == "noise")
+
+
+def test_sources_are_without_pairs_that_are_never_drawn(corpus: Path, tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", [Entry(tmp_path / "a.wav", "pair", "x", 16000, 1.0, source="pairs")])
+
+    def names(**changes: Any) -> list[str]:
+        return [s["name"] for s in all_sources(DataConfig(pairs=[tmp_path / "m.csv"], **changes))]
+
+    assert names(speech=[corpus]) == ["pairs", "tones"]
+    assert names(speech=[corpus], pairs_probability=0) == ["tones"]
+    assert names(pairs_probability=0) == ["pairs"]
 
 
 @pytest.mark.parametrize("kept", [0, 700])

@@ -11,11 +11,13 @@ import pytest
 import soundfile
 from kit.tones import BUNDLED, RATE, data_config, tone
 
-from audiotool.data.config import DataConfig, Split
+from audiotool.data.config import AudioConfig, DataConfig, Split
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_all, read_manifest, write_manifest
-from audiotool.data.material import select, split_warnings
+from audiotool.data.rows import select, split_warnings
 from audiotool.data.scan import assign_splits, folder_speaker, scan, uneven_splits
+
+AUDIO = AudioConfig()
 
 
 def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
@@ -60,13 +62,13 @@ def two_days(tmp_path: Path) -> list[Path]:
 
 def test_a_speaker_in_two_folders_is_in_one_split(two_days: list[Path]) -> None:
     data = DataConfig(speech=two_days)
-    splits = [{e.group for e in select(data, "speech", split, True)} for split in get_args(Split)]
+    splits = [{e.group for e in select(data, AUDIO, "speech", split, True)} for split in get_args(Split)]
     assert all(splits)
     assert set.union(*splits) == {f"speaker{n}" for n in range(6)}
     assert sum(map(len, splits)) == 6
     together = {e.path: e.split for e in scan(two_days[0].parent).entries}
     assert together == {e.path: e.split for e in read_all(two_days)}
-    assert not split_warnings(data)
+    assert not split_warnings(data, AUDIO)
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,7 @@ def test_a_split_by_file_is_said(tmp_path: Path) -> None:
 def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days: list[Path]) -> None:
     manifest = two_days[0].parent / "day1.csv"
     write_manifest(manifest, scan(two_days[0], split="train").entries)
-    (said,) = split_warnings(DataConfig(speech=[manifest, two_days[1]]))
+    (said,) = split_warnings(DataConfig(speech=[manifest, two_days[1]]), AUDIO)
     assert said.startswith("data.speech: 2 of 6 speakers are in several splits, such as speaker")
     # One speaker's folder is divided by file.
     mine = two_days[0].parent / "mine"
@@ -132,7 +134,7 @@ def test_speakers_of_a_manifest_in_another_split_of_a_folder_are_named(two_days:
     for n in range(3):
         soundfile.write(mine / f"{n}.wav", tone(100, 1.0), RATE)
     assert len({entry.split for entry in read_all([mine])}) == 3
-    assert not split_warnings(DataConfig(speech=[manifest, mine]))
+    assert not split_warnings(DataConfig(speech=[manifest, mine]), AUDIO)
 
 
 def in_splits(place: Path, *rows: tuple[str, str, str, str]) -> DataConfig:
@@ -145,21 +147,35 @@ def in_splits(place: Path, *rows: tuple[str, str, str, str]) -> DataConfig:
 def test_what_is_in_several_splits_is_named(tmp_path: Path) -> None:
     rows = [(f"{speaker}.wav", "speech", speaker, "train") for speaker in "abc"]
     data = in_splits(tmp_path, *rows, ("b.wav", "speech", "b", "test"), ("c2.wav", "speech", "c", "valid"))
-    recordings, speakers = split_warnings(data)
+    recordings, speakers = split_warnings(data, AUDIO)
     wrong, there = "are in several splits, such as", f"{tmp_path}/b.wav"
     assert recordings.startswith(f"data.speech: 1 of 4 recordings {wrong} {there} in test and train: ")
     assert speakers.startswith(f"data.speech: 2 of 3 speakers {wrong} b in test and train: ")
     excluded = data.model_copy(update={"exclude": ["b", "c"]})
-    assert not split_warnings(excluded)
+    assert not split_warnings(excluded, AUDIO)
     # The recipe itself puts one part into both.
     both = {"train": ["train", "valid"], "valid": ["valid"]}
-    assert len(split_warnings(data.model_copy(update={"splits": both, "exclude": ["b"]}))) == 0
+    assert len(split_warnings(data.model_copy(update={"splits": both, "exclude": ["b"]}), AUDIO)) == 0
+
+
+def test_recordings_of_a_lower_rate_are_left_out_of_warnings(tmp_path: Path) -> None:
+    rows = [
+        Entry(tmp_path / f"{speaker}.wav", "speech", speaker, rate, 1.0, split)
+        for speaker, rate in (("anna", 8000), ("bert", 16000), ("carl", 0))
+        for split in ("train", "valid", "test" if rate else "dev")
+    ]
+    write_manifest(tmp_path / "m.csv", rows)
+    said = split_warnings(DataConfig(speech=[tmp_path / "m.csv"]), AUDIO)
+    assert [line.partition(", ")[0] for line in said] == [
+        "data.speech: 1 of 6 rows have the split 'dev'",
+        "data.speech: 2 of 2 recordings are in several splits",
+    ]
 
 
 def test_pairs_in_several_splits_are_told_by_their_speakers_and_targets(tmp_path: Path) -> None:
     def said(*rows: str) -> list[str]:
         (tmp_path / "index.csv").write_text("\n".join(["noisy,clean,speech,split", *rows]))
-        warnings = split_warnings(DataConfig(pairs=[tmp_path / "index.csv"]))
+        warnings = split_warnings(DataConfig(pairs=[tmp_path / "index.csv"]), AUDIO)
         return [warning.partition(":")[2].partition(":")[0].strip() for warning in warnings]
 
     wrong = "are in several splits, such as"
@@ -188,7 +204,7 @@ def test_speech_in_one_split_and_pairs_in_another_are_named(tmp_path: Path) -> N
     ):
         (tmp_path / name).write_text("\n".join(rows))
     data = DataConfig(speech=[tmp_path / "speech.csv"], pairs=[tmp_path / "pairs.csv"])
-    recordings, speakers = (warning.partition(":")[::2] for warning in split_warnings(data))
+    recordings, speakers = (warning.partition(":")[::2] for warning in split_warnings(data, AUDIO))
     assert recordings[0] == speakers[0] == "data.speech and data.pairs"
     assert recordings[1].startswith(
         f" 1 of 5 recordings are in several splits, such as {tmp_path}/c/0.wav in"
@@ -198,26 +214,26 @@ def test_speech_in_one_split_and_pairs_in_another_are_named(tmp_path: Path) -> N
 
 def test_folders_of_rows_without_speakers_are_no_speakers(tmp_path: Path) -> None:
     rows = [(f"part{n % 4}/{n}.wav", "speech", "", "valid" if n > 8 else "train") for n in range(12)]
-    assert not split_warnings(in_splits(tmp_path, *rows))
+    assert not split_warnings(in_splits(tmp_path, *rows), AUDIO)
 
 
 def test_classes_of_noise_and_one_reader_are_in_every_split(tmp_path: Path) -> None:
     splits = ("train", "valid", "test")
     noises = [(f"{split}.wav", "noise", "rain", split) for split in splits]
     reader = [(f"{n}/{split}.wav", "speech", n, split) for split in splits for n in "ab"]
-    assert not split_warnings(in_splits(tmp_path, *noises, *reader))
-    twice = split_warnings(in_splits(tmp_path, *noises, ("test.wav", "music", "song", "valid")))
+    assert not split_warnings(in_splits(tmp_path, *noises, *reader), AUDIO)
+    twice = split_warnings(in_splits(tmp_path, *noises, ("test.wav", "music", "song", "valid")), AUDIO)
     assert [line.partition(" are in")[0] for line in twice] == ["data.noise: 1 of 3 recordings"]
-    assert not split_warnings(data_config(BUNDLED, rir=[BUNDLED]))
+    assert not split_warnings(data_config(BUNDLED, rir=[BUNDLED]), AUDIO)
 
 
 def test_rows_of_a_split_that_no_key_names_are_counted(tmp_path: Path) -> None:
     rows = [(f"{n}.wav", "speech", "anna", split) for n, split in enumerate(["test", "Test", "Test", "dev"])]
     data = in_splits(tmp_path, *rows)
-    capital, dev = split_warnings(data)
+    capital, dev = split_warnings(data, AUDIO)
     assert capital == (
         "data.speech: 2 of 4 rows have the split 'Test', which data.splits does not name: they are left out"
     )
     assert "1 of 4 rows have the split 'dev'" in dev
     named = data.model_copy(update={"splits": {"valid": ["dev"], "test": ["test", "Test"]}})
-    assert not split_warnings(named)
+    assert not split_warnings(named, AUDIO)
