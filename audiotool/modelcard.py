@@ -300,7 +300,7 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
     parts += ["## Measured", _metrics(metadata.metrics), _code(metadata.commands)]
     parts += [
         "## Training",
-        _code(_train(metadata)),
+        _code(_train(name, metadata)),
         _listing(metadata.training) or "Not known: imported weights.",
     ]
     parts += ["## Data", _sources(metadata.sources)]
@@ -316,10 +316,11 @@ def _use(name: str, metadata: Metadata, facts: Facts) -> str:
     return shlex.join(("audiotool", metadata.task, "in.wav", "-o", output, *model))
 
 
-def _train(metadata: Metadata) -> list[str]:
-    if metadata.recipe is None or "name" not in metadata.recipe:
+def _train(name: str, metadata: Metadata) -> list[str]:
+    if not metadata.recipe:
         return []
-    return [shlex.join(("audiotool", "train", str(metadata.recipe["name"]), "--set", "data.root=DATA"))]
+    # The recipe's name does not tell where the recipe is, nor what --set changed in it.
+    return [shlex.join(("audiotool", "train", f"{name}.safetensors", "--set", "data.root=DATA"))]
 
 
 def _code(commands: Sequence[str]) -> str:

@@ -1,16 +1,25 @@
-"""Recipes by name or path, as they are written. `audiotool.recipe` checks them, with the extra `train`."""
+"""Recipes by name or path, as they are written or as a checkpoint holds them.
+
+`audiotool.recipe` checks them, with the extra `train`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from audiotool.checkpoint import read_metadata
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
-from audiotool.named_checkpoints import bundled_root
+from audiotool.named_checkpoints import bundled_root, named
 from audiotool.yaml_documents import parse_value
+
+CHECKPOINT = ".safetensors"
+"""Ending of the files that hold the recipe of their training."""
 
 
 def bundled() -> dict[str, Path]:
@@ -19,7 +28,9 @@ def bundled() -> dict[str, Path]:
 
 
 def find(name_or_path: str | Path) -> Path:
-    """Return the path of a bundled recipe by its name, or of a file.
+    """Return the path of a bundled recipe by its name, or of a file: a recipe or a checkpoint.
+
+    NAME.safetensors is also the named checkpoint of that name.
 
     Raises:
         RecipeError: neither exists; the nearest bundled name is given.
@@ -30,16 +41,25 @@ def find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
+    checkpoints = {f"{name}{CHECKPOINT}": place for name, place in named().items()}
+    if str(name_or_path) in checkpoints:
+        return checkpoints[str(name_or_path)]
     hint, names = nearest(str(name_or_path), list(known)), ", ".join(known) or "none"
     raise RecipeError(f"no recipe '{name_or_path}': it is neither a file nor bundled{hint} Bundled: {names}.")
 
 
 def text_of(path: Path) -> str:
-    """Return the text of a recipe.
+    """Return the text of a recipe; of a checkpoint, the one with which it was trained, all defaults included.
 
     Raises:
-        RecipeError: the file cannot be read, is not UTF-8, or is too long.
+        RecipeError: the file cannot be read, is not UTF-8, or is too long; or the checkpoint has no recipe.
+        CheckpointError: the checkpoint cannot be read.
     """
+    if path.suffix == CHECKPOINT:
+        recipe = read_metadata(path).recipe
+        if recipe is None:
+            raise RecipeError(f"{path}: holds no recipe: its weights were imported")
+        return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
     try:
         return read_text(path)
     except DocumentError as error:
@@ -51,6 +71,7 @@ def values_of(path: Path) -> dict[str, Any]:
 
     Raises:
         RecipeError: as `text_of`, or it is not YAML, or no mapping.
+        CheckpointError: as `text_of`.
     """
     values = parse_value(text_of(path), str(path))
     if not isinstance(values, dict):

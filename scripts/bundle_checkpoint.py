@@ -1,6 +1,7 @@
-"""Measure a trained checkpoint on its recipe's test split and put it among the bundled ones.
+"""Measure a trained checkpoint on a recipe's test split and put it among the bundled ones.
 
-    python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --data DATA
+    python scripts/bundle_checkpoint.py runs/NAME/NAME-best.safetensors --name NAME --recipe RECIPE \\
+        --data DATA
 
 DATA holds what the recipe's data.root should. Writes checkpoints/NAME.safetensors with the means and the
 commands that give them again, its model card, and the manifest. Weights are stored in half precision, and so
@@ -76,7 +77,7 @@ def main() -> None:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--name", required=True, help="of the bundled checkpoint")
     parser.add_argument("--data", type=Path, required=True, help="folder of the recipe's manifests")
-    parser.add_argument("--recipe", help="whose test set it is; the checkpoint's own unless given")
+    parser.add_argument("--recipe", required=True, help="whose test set it is, by its name")
     parser.add_argument("--count", type=int, default=100, help="test examples")
     parser.add_argument("--seed", type=int, default=0, help="of the test set")
     parser.add_argument("--notes", help="replaces the notes in the checkpoint")
@@ -96,13 +97,10 @@ def main() -> None:
     metadata.model["config"] |= parse_settings(arguments.set)
     if arguments.notes is not None:
         metadata.notes = arguments.notes
-    recipe = arguments.recipe or (metadata.recipe or {}).get("name")
-    if recipe is None:
-        parser.error(f"{arguments.checkpoint} names no recipe: give --recipe")
     tensors = {name: packed(t) for name, t in load_file(arguments.checkpoint).items()}
     numbers = (arguments.count, arguments.seed)
     metadata.commands = commands(
-        arguments.name, metadata.task, recipe, *numbers, arguments.mix, arguments.options
+        arguments.name, metadata.task, arguments.recipe, *numbers, arguments.mix, arguments.options
     )
     metadata.metrics = {k: v for k, v in metadata.metrics.items() if not k.startswith("test, ")}
     with tempfile.TemporaryDirectory() as folder:

@@ -35,7 +35,7 @@ def test_everything_known() -> None:
     assert "- before: checkpoint tiny, hours of audio 3.25" in text
     assert "\naudiotool denoise in.wav -o out.wav --checkpoint small.safetensors\n" in text
     assert "\naudiotool evaluate --reference A --estimate B\n" in text
-    assert "\naudiotool train short --set data.root=DATA\n" in text
+    assert "\naudiotool train small.safetensors --set data.root=DATA\n" in text
     assert "- widths: 1, 2" in text
     assert "Made for tests." in text
 
@@ -50,12 +50,12 @@ def test_nothing_known() -> None:
 
 
 def test_names_are_one_word_of_a_command() -> None:
-    recipe = {"name": "my recipe; reboot"}
+    recipe = {"name": "own"}
     text = card(
         "my model", Metadata("denoise", {"name": "x", "config": {}}, 16000, recipe=recipe), FACTS, "abc"
     )
     assert "\naudiotool denoise in.wav -o out.wav --checkpoint 'my model.safetensors'\n" in text
-    assert "\naudiotool train 'my recipe; reboot' --set data.root=DATA\n" in text
+    assert "\naudiotool train 'my model.safetensors' --set data.root=DATA\n" in text
 
 
 def test_metadata_of_strangers_is_text() -> None:

@@ -157,7 +157,10 @@ def prepare(
 def mix(
     recipe: Annotated[
         str,
-        typer.Argument(help="A YAML file or a bundled recipe's name.", autocompletion=completion.recipes),
+        typer.Argument(
+            help="A YAML file, a bundled recipe's name, or a checkpoint that holds one.",
+            autocompletion=completion.recipes,
+        ),
     ],
     output: Annotated[
         Path,

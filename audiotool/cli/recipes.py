@@ -26,7 +26,10 @@ app = typer.Typer(
 
 Name = Annotated[
     str,
-    typer.Argument(help="A YAML file or a bundled recipe's name.", autocompletion=completion.recipes),
+    typer.Argument(
+        help="A YAML file, a bundled recipe's name, or a checkpoint that holds one.",
+        autocompletion=completion.recipes,
+    ),
 ]
 Overrides = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a key: train.batch_size=8.")
@@ -61,7 +64,10 @@ def show(
     resolved: Annotated[bool, typer.Option("--resolved", help="Print all defaults, too.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Print a recipe: as it was written, or as it is understood, which is what --json prints."""
+    """Print a recipe: as it was written, or as it is understood, which is what --json prints.
+
+    Of a checkpoint it is the recipe of its training, as it was understood.
+    """
     import yaml
 
     from audiotool.named_recipes import find, text_of
@@ -82,7 +88,10 @@ def show(
 def validate(
     names: Annotated[
         list[str],
-        typer.Argument(help="YAML files or bundled recipes' names.", autocompletion=completion.recipes),
+        typer.Argument(
+            help="YAML files, bundled recipes' names, or checkpoints that hold one.",
+            autocompletion=completion.recipes,
+        ),
     ],
     settings: Overrides = None,
     data: Annotated[

@@ -31,7 +31,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Argument(
-            help="A YAML file or a bundled recipe's name; with --resume, a run's folder.",
+            help="A YAML file, a bundled recipe's name, or a checkpoint that holds one; with --resume, a"
+            " run's folder.",
             autocompletion=completion.recipes,
         ),
     ],

@@ -26,10 +26,11 @@ def load(name_or_path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read and validate a recipe.
 
     Args:
-        name_or_path: a bundled recipe's name or a YAML file.
+        name_or_path: a bundled recipe's name, a YAML file, or a checkpoint, for the recipe that it holds.
         overrides: "key.path=value" each, the value read as YAML; list items by number ("loss.0.weight=2").
     Raises:
         RecipeError: no such file, bad YAML, unknown keys, values or names.
+        CheckpointError: the checkpoint cannot be read.
     """
     path = find(name_or_path)
     return parse(values_of(path), str(path), overrides)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 from kit.plugin import install_plugin
 
-from audiotool import recipe
+from audiotool import checkpoint, named_checkpoints, recipe
 from audiotool.configuration import build_config
 from audiotool.data.config import AudioConfig, Section
 from audiotool.discovery import Catalogue, constructor_options, is_subclass
@@ -47,6 +47,27 @@ def test_shipped_recipes_are_valid(name: str) -> None:
         build_discriminator(term.model_copy(update={"config": term.config}))
     # The recipe in a checkpoint can be trained again.
     assert recipe.parse(loaded.plain(), "again") == loaded
+
+
+def test_the_recipe_of_a_checkpoint(tmp_path: Path) -> None:
+    """Its name is that of a bundled recipe with other values, as a copy's may be."""
+    trained = recipe.parse({"name": "denoise", **MINIMAL}, "denoise", ["train.steps=12", "train.clip=0.5"])
+    model = {"name": "cleanunet", "config": {}}
+    made = checkpoint.Metadata("denoise", model, 16000, recipe=trained.plain())
+    checkpoint.save(tmp_path / "own.safetensors", {}, made)
+    assert recipe.load(tmp_path / "own.safetensors").plain() == made.recipe
+    made.recipe = None
+    checkpoint.save(tmp_path / "own.safetensors", {}, made)
+    with pytest.raises(RecipeError, match=r"own\.safetensors: holds no recipe: its weights were imported"):
+        recipe.load(tmp_path / "own.safetensors")
+
+
+@pytest.mark.parametrize("name", list(named_checkpoints.bundled()))
+def test_the_recipes_of_bundled_checkpoints_can_be_trained(name: str) -> None:
+    assert (
+        recipe.load(f"{name}.safetensors").task
+        == checkpoint.read_metadata(named_checkpoints.resolve(name)).task
+    )
 
 
 def test_published_cleanunet_recipes() -> None:

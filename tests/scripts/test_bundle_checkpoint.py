@@ -77,7 +77,7 @@ def test_bundled_files_stay_where_there_is_no_data(
         run("bundle_checkpoint", denoiser, *words, "--recipe", "denoise")
     assert ended.value.code == 2
     with pytest.raises(SystemExit):
-        run("bundle_checkpoint", denoiser, *words)  # the checkpoint names no recipe
+        run("bundle_checkpoint", denoiser, *words)  # a test set is a recipe's
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 

@@ -68,7 +68,7 @@ NOWHERE = {
     "average_checkpoints": ("out.safetensors", "1:nosuch"),
     "benchmark_data": ("--speech", "nosuch.csv"),
     "benchmark_precision": ("nosuch",),
-    "bundle_checkpoint": ("nosuch.safetensors", "--name", "x", "--data", "."),
+    "bundle_checkpoint": ("nosuch.safetensors", "--name", "x", "--recipe", "denoise", "--data", "."),
     "check_coverage": ("nosuch.json",),
     "check_denoiser": ("nosuch",),
     "check_separator": ("nosuch",),
