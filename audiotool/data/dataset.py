@@ -117,7 +117,7 @@ def make_dataset(
         log.warning("examples of '%s' do not use %s", kind.name, ", ".join(unused))
     pairs_only = bool(data.pairs) and not data.speech
     material = open_material(data, audio, split, ("pairs",) if pairs_only else kind.needs, progress)
-    built = kind(material, data, audio, training=split == "train")
+    built = kind(material, data, audio, split)
     count = built.count() if length is None else length
     most = built.most()
     if most is not None and most < count:

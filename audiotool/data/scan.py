@@ -58,6 +58,8 @@ class Scan:
                     f"fewer than {DIVISIBLE_SPEAKERS} speakers ({', '.join(sorted(speakers))}): the split is"
                     " by file, and a voice may be in several; --speaker-pattern finds speakers in paths"
                 )
+            else:
+                self.notes += lone_speakers(self.entries)
 
 
 def scan(
@@ -175,6 +177,20 @@ def assign_splits(
             taken += seconds[name]
             chosen[name] = label
     return [replace(e, split=chosen.get(name, "train")) for name, e in zip(names, entries, strict=True)]
+
+
+def lone_speakers(entries: Sequence[Entry]) -> list[str]:
+    """Return messages on splits with a single speaker, which makes no mixture."""
+    speakers: dict[str, set[str]] = defaultdict(set)
+    for entry in entries:
+        if entry.kind in SPOKEN:
+            speakers[entry.split].add(entry.group)
+    return [
+        f"{split} has one speaker ({', '.join(found)}): separation and personalised denoising need two or"
+        " more in each split; the column `split` may be edited"
+        for split, found in sorted(speakers.items())
+        if len(found) == 1
+    ]
 
 
 def uneven_splits(entries: Sequence[Entry]) -> list[str]:

@@ -153,7 +153,11 @@ def test_enrolments_are_other_recordings(corpus: Path) -> None:
         competitors.add(competitor)
     assert "anna" in competitors
     write_manifest(corpus, [e for e in left if e.kind == "noise" or e.path.stem == "0"])
-    with pytest.raises(RecipeError, match="two recordings or more"):
+    with pytest.raises(RecipeError, match="two recordings or more, and the 'valid' split has none"):
+        dataset(corpus, "enrolment")
+    one = [e for e in left if e.kind == "noise" or e.group == "bert"]
+    write_manifest(corpus, one)
+    with pytest.raises(RecipeError, match=r"the 'valid' split has fewer \(bert\): edit the column `split`"):
         dataset(corpus, "enrolment")
 
 

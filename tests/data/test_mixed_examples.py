@@ -224,7 +224,7 @@ def test_early_targets_keep_the_direct_sound_whole(early_ms: float) -> None:
             {"narrow_band": {"bandwidth_hz": [7500, 7900]}},
             "begins at 7500 Hz: it must be less",
         ),
-        ("mixture", {"mixture": {"speakers": 4}}, "the split has 3 speakers"),
+        ("mixture", {"mixture": {"speakers": 4}}, "the 'valid' split has 3 "),
         ("features", {}, "audio.mel is missing"),
         ("features", {"audio": {"mel": "vocos-24k"}}, "24000 Hz"),
         ("features", {"audio": {"mel": "vocos-25k"}}, "vocos-24k"),

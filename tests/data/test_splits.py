@@ -29,6 +29,19 @@ def test_few_speakers_are_split_by_file(tmp_path: Path) -> None:
     assert assign_splits(entries[:1], "auto")[0].split == "train"
 
 
+def test_splits_of_one_speaker_are_named(tmp_path: Path) -> None:
+    for speaker in range(6):
+        (tmp_path / f"speaker{speaker}").mkdir()
+        soundfile.write(tmp_path / f"speaker{speaker}" / "a.wav", tone(100, 1.0), RATE)
+    found = scan(tmp_path)
+    said = [note for note in found.notes if "has one speaker" in note]
+    alone = {split: {e.group for e in found.entries if e.split == split} for split in ("test", "valid")}
+    assert [note.partition(":")[0] for note in said] == [
+        f"{split} has one speaker ({speaker})" for split, (speaker,) in alone.items()
+    ]
+    assert not [note for note in scan(tmp_path, "noise").notes if "has one speaker" in note]
+
+
 def test_five_speakers_are_split_as_equally_as_possible(tmp_path: Path) -> None:
     minutes = {"a": 44, "b": 26, "c": 14, "d": 9, "e": 7}
     entries = [
@@ -120,6 +133,7 @@ def test_a_split_by_file_is_said(tmp_path: Path) -> None:
     [said] = [note for note in scan(tmp_path).notes if "by file" in note]
     assert said.startswith("fewer than 3 speakers (a, b): the split is by file")
     assert not [note for note in scan(tmp_path, split="train").notes if "by file" in note]
+    assert not [note for note in scan(tmp_path).notes if "has one speaker" in note]
     assert not [note for note in scan(tmp_path, "noise").notes if "speakers (" in note]
 
 

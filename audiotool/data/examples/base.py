@@ -11,7 +11,7 @@ import numpy as np
 
 from audiotool.data.augment import chance
 from audiotool.data.clips import Samples
-from audiotool.data.config import AudioConfig, DataConfig, Kind
+from audiotool.data.config import AudioConfig, DataConfig, Kind, Split
 from audiotool.data.material import Material
 from audiotool.data.mixer import Facts, Mixer
 from audiotool.discovery import Catalogue
@@ -19,6 +19,9 @@ from audiotool.errors import RecipeError
 
 Tensors = dict[str, Samples]
 """The arrays of an example by name: "input" (C, T), "target" (S * C, T) and others, numpy float32."""
+
+MORE_SPEAKERS = "edit the column `split` of the manifest, or find more speakers with --speaker-pattern"
+"""What to do where a split has too few speakers."""
 
 TRAINING_SECTIONS = ("mixing", "augmentation", "narrow_band", "mixture", "enrolment", "array")
 
@@ -45,7 +48,7 @@ class Example(ABC):
     Args:
         material: the recordings of the split.
         data, audio: the recipe's sections.
-        training: True mixes and augments as for training, False as for evaluation.
+        split: "train" mixes and augments as for training, others as for evaluation.
     Raises:
         RecipeError: the recipe's channels or sample rates do not fit this kind.
     """
@@ -56,12 +59,13 @@ class Example(ABC):
     uses: ClassVar[tuple[str, ...]] = ("*",)
     uses_in_training: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, training: bool) -> None:
+    def __init__(self, material: Material, data: DataConfig, audio: AudioConfig, split: Split) -> None:
         self.material = material
         self.data = data
         self.audio = audio
-        self.training = training
-        self.mixer = Mixer(material, data, audio, training)
+        self.split = split
+        self.training = split == "train"
+        self.mixer = Mixer(material, data, audio, self.training)
         self.check()
 
     def check(self) -> None:

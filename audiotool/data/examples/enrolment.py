@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 
 from audiotool.data.augment import chance
-from audiotool.data.examples.base import DEGRADED, NOISE, ROOM, SPEECH, Example, Tensors
+from audiotool.data.examples.base import DEGRADED, MORE_SPEAKERS, NOISE, ROOM, SPEECH, Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
 from audiotool.errors import RecipeError
@@ -32,13 +32,18 @@ class Enrolment(Example):
         super().check()
         speech = self.material.speech
         if speech is None or len(speech.groups) < 2:
-            raise RecipeError("data.speech: personalised examples need two speakers or more in each split")
+            there = ", ".join(speech.groups) if speech else "none"
+            raise RecipeError(
+                "data.speech: personalised examples need two speakers or more, but the"
+                f" '{self.split}' split has fewer ({there}): {MORE_SPEAKERS}"
+            )
         self.speech = speech
         self.never = [group for group in speech.groups if len(speech.files(group)) < 2]
         if len(self.never) == len(speech.groups):
             raise RecipeError(
-                "data.speech: personalised examples need a speaker with two recordings or more in each split:"
-                " one is heard, the other enrolled; cut long recordings in two"
+                "data.speech: personalised examples need a speaker with two recordings or more, and the"
+                f" '{self.split}' split has none: one is heard, the other enrolled; cut long"
+                " recordings in two"
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from audiotool.data.augment import chance, fades, sometimes
 from audiotool.data.clips import Samples
-from audiotool.data.examples.base import NOISE, ROOM, SPEECH, Example, Tensors
+from audiotool.data.examples.base import MORE_SPEAKERS, NOISE, ROOM, SPEECH, Example, Tensors
 from audiotool.data.levels import active_rms, amplitude
 from audiotool.data.mixer import Facts
 from audiotool.errors import RecipeError
@@ -35,8 +35,8 @@ class Mixture(Example):
             )
         if speech and len(speech.groups) < wanted:
             raise RecipeError(
-                f"data.mixture.speakers is {wanted}, but the split has {len(speech.groups)} speakers"
-                f" ({', '.join(speech.groups)}): add speakers, or scan with --speaker-pattern"
+                f"data.mixture.speakers is {wanted}, but the '{self.split}' split has {len(speech.groups)}"
+                f" ({', '.join(speech.groups)}): {MORE_SPEAKERS}"
             )
 
     def build(self, rng: np.random.Generator, index: int) -> tuple[Tensors, Facts]:
