@@ -70,6 +70,10 @@ class ModelDescription:
     config: dict[str, Any]
 
 
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime())
+
+
 @dataclass
 class Metadata:
     """Metadata of a checkpoint.
@@ -99,7 +103,11 @@ class Metadata:
     notes: str = ""
     format: int = FORMAT
     version: str = __version__
-    created: str = field(default_factory=lambda: time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()))
+    created: str = field(default_factory=_now)
+
+    def remade(self) -> Metadata:
+        """Return the metadata of other weights that are made of these now: without scores."""
+        return dataclasses.replace(self, metrics={}, commands=[], version=__version__, created=_now())
 
 
 def describe_model(model: Model) -> dict[str, Any]:

@@ -74,9 +74,8 @@ def main() -> None:
         sys.exit("the checkpoints are of different architectures or settings")
     if len({metadata.licence for metadata in described}) > 1:
         sys.exit("the checkpoints have different licences")
-    metadata = described[0]
+    metadata = described[0].remade()
     metadata.sources = joined_sources(*(other.sources for other in described))
-    metadata.metrics, metadata.commands = {}, []
     metadata.training["averaged"] = [
         {"checkpoint": path.stem, "share": share} for path, share in zip(paths, shares, strict=True)
     ]

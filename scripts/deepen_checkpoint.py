@@ -62,8 +62,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     deep = deepened(model)
     metadata.model = checkpoint.describe_model(deep)
-    metadata.metrics, metadata.commands = {}, []
-    checkpoint.save(options.output, deep.state_dict(), metadata)
+    checkpoint.save(options.output, deep.state_dict(), metadata.remade())
 
 
 if __name__ == "__main__":

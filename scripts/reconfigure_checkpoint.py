@@ -37,8 +37,7 @@ def main() -> None:
     changed = type(model).from_config({**config, **parse_settings(options.settings)})
     changed.load_weights(model.state_dict(), options.checkpoint)
     metadata.model = checkpoint.describe_model(changed)
-    metadata.metrics, metadata.commands = {}, []
-    checkpoint.save(options.output, changed.state_dict(), metadata)
+    checkpoint.save(options.output, changed.state_dict(), metadata.remade())
 
 
 if __name__ == "__main__":

@@ -63,9 +63,8 @@ def main() -> None:
     }
     model.begin_with(memory, options.share)
     metadata.model = checkpoint.describe_model(model)
-    metadata.metrics, metadata.commands = {}, []
     metadata.training["beginning"] = {"recordings": len(found), "share": options.share}
-    checkpoint.save(options.output, model.state_dict(), metadata)
+    checkpoint.save(options.output, model.state_dict(), metadata.remade())
 
 
 if __name__ == "__main__":

@@ -65,8 +65,7 @@ def main() -> None:
     for name, tensor in wide.state_dict().items():
         weights[name] = widened(weights[name], tensor.shape, dim, generator)
     metadata.model = checkpoint.describe_model(wide)
-    metadata.metrics, metadata.commands = {}, []
-    checkpoint.save(options.output, weights, metadata)
+    checkpoint.save(options.output, weights, metadata.remade())
 
 
 if __name__ == "__main__":

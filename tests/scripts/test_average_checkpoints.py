@@ -22,6 +22,7 @@ def trained(path: Path, value: float, **config: int) -> Path:
         model.sample_rate,
         sources=[{"name": "common", "licence": "MIT"}, {"name": path.stem, "licence": "MIT"}],
         metrics={"valid": {"pesq": 2.0}},
+        created="2020-01-01T00:00:00+00:00",
     )
     checkpoint.save(path, tensors, metadata)
     return path
@@ -34,6 +35,7 @@ def test_shares_weigh_and_scores_are_not_taken_over(run: Callable[..., str], tmp
     model, metadata = checkpoint.load(output)
     assert all(bool((tensor == 2.0).all()) for tensor in model.state_dict().values())
     assert metadata.metrics == {}
+    assert not metadata.created.startswith("2020")
     assert [source["name"] for source in metadata.sources] == ["common", "one", "other"]
     assert [part["checkpoint"] for part in metadata.training["averaged"]] == ["one", "other"]
 
