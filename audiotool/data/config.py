@@ -162,7 +162,9 @@ class MixingConfig(Section):
         0.0, description="that the level of the whole recording changes once, at once"
     )
     level_jump_db: _Reach = Field(12.0, description="how far it jumps, either way")
-    synthetic: SyntheticConfig = Field(default_factory=SyntheticConfig)
+    synthetic: SyntheticConfig = Field(
+        default_factory=SyntheticConfig, description="noises that are computed"
+    )
 
     _shares_of_examples = _parts_of_one("noise_only_probability", "clean_only_probability")
     _shares_of_noises = _parts_of_one("synthetic.probability", "babble_probability")
@@ -185,7 +187,9 @@ class EvaluationConfig(MixingConfig):
     clean_only_probability: Probability = _instead(MixingConfig, "clean_only_probability", 0.0)
     babble_probability: Probability = _instead(MixingConfig, "babble_probability", 0.0)
     envelope_db: _Reach = _instead(MixingConfig, "envelope_db", 0.0)
-    synthetic: EvaluationSyntheticConfig = Field(default_factory=EvaluationSyntheticConfig)
+    synthetic: EvaluationSyntheticConfig = Field(
+        default_factory=EvaluationSyntheticConfig, description="noises that are computed"
+    )
 
 
 class AugmentationConfig(Section):
@@ -324,11 +328,19 @@ class DataConfig(Section):
     evaluation: EvaluationConfig = Field(
         default_factory=EvaluationConfig, description="of validation and test examples"
     )
-    augmentation: AugmentationConfig = Field(default_factory=AugmentationConfig)
-    narrow_band: NarrowBandConfig = Field(default_factory=NarrowBandConfig)
-    mixture: MixtureConfig = Field(default_factory=MixtureConfig)
-    enrolment: EnrolmentConfig = Field(default_factory=EnrolmentConfig)
-    array: ArrayConfig = Field(default_factory=ArrayConfig)
+    augmentation: AugmentationConfig = Field(
+        default_factory=AugmentationConfig, description="random changes of training examples"
+    )
+    narrow_band: NarrowBandConfig = Field(
+        default_factory=NarrowBandConfig, description="input of super-resolution"
+    )
+    mixture: MixtureConfig = Field(
+        default_factory=MixtureConfig, description="several speakers at once, for separation"
+    )
+    enrolment: EnrolmentConfig = Field(
+        default_factory=EnrolmentConfig, description="of personalised denoising"
+    )
+    array: ArrayConfig = Field(default_factory=ArrayConfig, description="a simulated microphone array")
     seed: Seed = Field(0, description="example i of a split is the same whenever seed and recipe are")
     workers: Integer = Field(1, ge=0, description="loader processes; 0 mixes in the training process")
     cache: Path | None = Field(

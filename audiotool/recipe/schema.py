@@ -69,31 +69,37 @@ class LossTerm(Section):
 class AdamSection(Section):
     """Adam; weight decay is added to the gradient."""
 
-    name: Literal["adam"]
-    lr: Positive = 2e-4
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    eps: Positive = 1e-8
-    weight_decay: NotNegative = 0.0
+    name: Literal["adam"] = Field(description="the optimiser")
+    lr: Positive = Field(2e-4, description="learning rate, above 0, which the schedule multiplies")
+    betas: tuple[Fraction, Fraction] = Field(
+        (0.9, 0.999), description="decay a step of the means of the gradient and of its square, 0 to below 1"
+    )
+    eps: Positive = Field(1e-8, description="added to the root of the mean square, above 0")
+    weight_decay: NotNegative = Field(
+        0.0, description="part of a weight that is added to its gradient, 0 or more"
+    )
 
 
 class AdamWSection(AdamSection):
     """Adam with decoupled weight decay."""
 
-    name: Literal["adamw"] = "adamw"  # type: ignore[assignment]
-    weight_decay: NotNegative = 0.01
+    name: Literal["adamw"] = Field("adamw", description="the optimiser")  # type: ignore[assignment]
+    weight_decay: NotNegative = Field(
+        0.01, description="part of a weight, times the rate, that it loses in a step"
+    )
 
 
 class MuonSection(AdamWSection):
     """Muon for matrices, AdamW at the same rate for the rest: fewer steps to the same loss."""
 
-    name: Literal["muon"]  # type: ignore[assignment]
+    name: Literal["muon"] = Field(description="the optimiser")  # type: ignore[assignment]
 
 
 class RAdamSection(AdamSection):
     """Rectified Adam; eps as in Parallel WaveGAN."""
 
-    name: Literal["radam"]  # type: ignore[assignment]
-    eps: Positive = 1e-6
+    name: Literal["radam"] = Field(description="the optimiser")  # type: ignore[assignment]
+    eps: Positive = Field(1e-6, description="added to the root of the mean square, above 0")
 
 
 Optimiser = Annotated[AdamSection | AdamWSection | MuonSection | RAdamSection, Field(discriminator="name")]
@@ -102,17 +108,23 @@ Optimiser = Annotated[AdamSection | AdamWSection | MuonSection | RAdamSection, F
 class ConstantSchedule(Section):
     """A constant rate after an optional linear warm-up."""
 
-    name: Literal["constant"]
-    warmup_steps: Whole = 0
+    name: Literal["constant"] = Field(description="the schedule")
+    warmup_steps: Whole = Field(
+        0, description="steps in which the rate rises linearly; 0 begins with all of it"
+    )
 
 
 class CosineSchedule(Section):
     """Linear warm-up from zero, then half a cosine, which would be at `final` times the rate one step after
     the last."""
 
-    name: Literal["cosine"]
-    warmup_steps: Whole = 0
-    final: Fraction = 0.0
+    name: Literal["cosine"] = Field(description="the schedule")
+    warmup_steps: Whole = Field(
+        0, description="steps in which the rate rises linearly; 0 begins with all of it"
+    )
+    final: Fraction = Field(
+        0.0, description="rate one step after the last, as part of the full one; 0 to below 1"
+    )
 
 
 class TrapezoidSchedule(Section):
@@ -124,16 +136,20 @@ class TrapezoidSchedule(Section):
     Reference: Hu et al., MiniCPM, COLM 2024, arXiv:2404.06395 (warm-up, stable, decay).
     """
 
-    name: Literal["trapezoid"]
-    warmup_steps: Whole = 0
+    name: Literal["trapezoid"] = Field(description="the schedule")
+    warmup_steps: Whole = Field(
+        0, description="steps in which the rate rises linearly; 0 begins with all of it"
+    )
     decay_steps: Count = Field(description="length of the fall")
-    final: Fraction = 0.0
+    final: Fraction = Field(
+        0.0, description="rate one step after the last, as part of the full one; 0 to below 1"
+    )
 
 
 class CleanUNetSchedule(Section):
     """CleanUNet's schedule: linear from lr / divider, then cosine to lr / divider / 10^4, repeated."""
 
-    name: Literal["cleanunet"]
+    name: Literal["cleanunet"] = Field(description="the schedule")
     warmup: Number = Field(0.05, gt=0, lt=1, description="rising share of a cycle")
     divider: Positive = Field(25.0, description="peak over starting rate")
     cycle_steps: Count | None = Field(None, description="length of a cycle; `train.steps` when null")
@@ -143,21 +159,25 @@ class ExponentialSchedule(Section):
     """Linear warm-up from zero; from its end on the rate is multiplied by `factor` after every `every` steps
     (an epoch's, or 1)."""
 
-    name: Literal["exponential"]
-    factor: Annotated[Number, Field(gt=0, le=1)]
-    every: Count = 1
-    warmup_steps: Whole = 0
+    name: Literal["exponential"] = Field(description="the schedule")
+    factor: Annotated[Number, Field(gt=0, le=1)] = Field(description="of the rate, at each fall; 0 to 1")
+    every: Count = Field(1, description="steps between falls")
+    warmup_steps: Whole = Field(
+        0, description="steps in which the rate rises linearly; 0 begins with all of it"
+    )
 
 
 class StepSchedule(Section):
     """Linear warm-up from zero. The rate is multiplied by `factor` at each of the given steps of the run, or
     after every `every` steps from the end of the warm-up on."""
 
-    name: Literal["step"]
-    factor: Annotated[Number, Field(gt=0, le=1)] = 0.5
-    every: Count | None = None
-    at: list[Count] = Field([])
-    warmup_steps: Whole = 0
+    name: Literal["step"] = Field(description="the schedule")
+    factor: Annotated[Number, Field(gt=0, le=1)] = Field(0.5, description="of the rate, at each fall; 0 to 1")
+    every: Count | None = Field(None, description="steps between falls; null: none but those of `at`")
+    at: list[Count] = Field([], description="steps of the falls")
+    warmup_steps: Whole = Field(
+        0, description="steps in which the rate rises linearly; 0 begins with all of it"
+    )
 
 
 Schedule = Annotated[
@@ -182,7 +202,7 @@ class DiscriminatorTerm(Section):
 class AdversarialSection(Section):
     """Training against discriminators."""
 
-    discriminators: Annotated[list[DiscriminatorTerm], Field(min_length=1)]
+    discriminators: list[DiscriminatorTerm] = Field(min_length=1, description="one or more, each a section")
     kind: Literal["least-squares", "hinge", "hinge-linear"] = Field(
         "least-squares", description="the adversarial loss; see audiotool.losses.adversarial"
     )
@@ -195,8 +215,10 @@ class AdversarialSection(Section):
         2.0, description="factor of the feature matching term; 0 leaves it out"
     )
     start: Whole = Field(0, description="first step with discriminators")
-    optimiser: Optimiser = AdamWSection()
-    schedule: Schedule = ConstantSchedule(name="constant")
+    optimiser: Optimiser = Field(AdamWSection(), description="of the discriminators")
+    schedule: Schedule = Field(
+        ConstantSchedule(name="constant"), description="learning rate of the discriminators, by the step"
+    )
     clip: Positive | None = Field(
         None, description="largest gradient norm of the discriminators; null does not clip"
     )

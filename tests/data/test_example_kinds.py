@@ -178,7 +178,7 @@ def test_thousands_of_speakers_are_compared_once_an_example() -> None:
     clips.paths, clips.lengths = [e.path for e in entries], np.full(len(entries), RATE)
     pool = Pool(entries, clips, balance=1)
     material = Material(pool, noise=None, rooms=None, pairs=None)
-    example = Enrolment(material, DataConfig(), AudioConfig(), training=True)
+    example = Enrolment(material, DataConfig(), AudioConfig(), "train")
     assert len(example.never) == 300
     assert int(pool.draw_group(np.random.default_rng(0), example.never).split()[1]) % 2 == 0
     assert compared < 3000

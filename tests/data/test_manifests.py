@@ -13,12 +13,11 @@ from kit.tones import BUNDLED, RATE, data_config, dataset, tone
 from pydantic import ValidationError
 
 from audiotool.data import sources
-from audiotool.data.config import AudioConfig, DataConfig, Section, Split
+from audiotool.data.config import AudioConfig, DataConfig, Split
 from audiotool.data.entry import Entry
 from audiotool.data.manifest import read_all, read_manifest, write_manifest
 from audiotool.data.rooms import Rooms
 from audiotool.data.scan import by_pattern, scan
-from audiotool.discovery import is_subclass
 from audiotool.errors import InputError, RecipeError
 
 
@@ -318,19 +317,6 @@ def test_shares_of_one_draw_are_at_most_one_together(
     # 0.7 + 0.3 is a whole, and a first one of 1 leaves nothing to the default of the other.
     DataConfig(**{section: {"noise_only_probability": 0.7, "clean_only_probability": 0.3}})
     DataConfig(**{section: {"noise_only_probability": 1.0, "synthetic": {"probability": 1.0}}})
-
-
-def test_every_key_is_explained() -> None:
-    def explained(section: type[Section]) -> None:
-        for name, field in section.model_fields.items():
-            inner = field.annotation
-            if is_subclass(inner, Section):
-                explained(inner)
-            else:
-                assert field.description, name
-
-    explained(DataConfig)
-    explained(AudioConfig)
 
 
 def test_empty_splits_and_kinds_say_why(corpus: Path) -> None:

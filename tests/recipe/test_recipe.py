@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -68,6 +68,22 @@ def test_the_recipes_of_bundled_checkpoints_can_be_trained(name: str) -> None:
         recipe.load(f"{name}.safetensors").task
         == checkpoint.read_metadata(named_checkpoints.resolve(name)).task
     )
+
+
+def test_every_key_is_explained() -> None:
+    sections: list[type[Section]] = [recipe.Recipe]
+
+    def find_sections(annotation: Any) -> None:
+        if is_subclass(annotation, Section) and annotation not in sections:
+            sections.append(annotation)
+        for part in get_args(annotation):
+            find_sections(part)
+
+    for section in sections:
+        for name, field in section.model_fields.items():
+            assert field.description, f"{section.__name__}.{name}"
+            find_sections(field.annotation)
+    assert len(sections) > 30
 
 
 def test_published_cleanunet_recipes() -> None:
