@@ -73,7 +73,7 @@ def write(
         format: "flac" and others; None follows the ending of the name.
     Raises:
         InputError: as `open_writer`, or other axes or types, NaN, or samples beyond `arrays.LOUDEST`; a file
-            that is open for text or for reading.
+            that is closed, or open for text or for reading.
     """
     for what, value in (("subtype", subtype), ("format", format)):
         if value is not None and not isinstance(value, str):
@@ -84,6 +84,8 @@ def write(
         return
     if isinstance(path, io.TextIOBase):
         raise InputError("an open file is written as bytes: open it with the mode 'wb'")
+    if getattr(path, "closed", False):
+        raise InputError(f"cannot write {OPEN_FILE}: it is closed")
     if format is None:
         raise InputError("an open file has no ending that names its format: give one, such as format='wav'")
     with tempfile.TemporaryDirectory(prefix="audiotool-") as folder:

@@ -353,7 +353,7 @@ def read(source: str | os.PathLike[str] | BinaryIO) -> tuple[NDArray[np.float32]
         source: a path, or a binary file that is open, such as `io.BytesIO(data)`: it is read from its
             position on, and stays open.
     Raises:
-        InputError: as AudioReader and its blocks; or neither a path nor a binary file.
+        InputError: as AudioReader and its blocks; or neither a path nor a binary file that can be read.
     """
     with _reader_of(source) as reader:
         blocks = list(reader.blocks(BLOCK_FRAMES))
@@ -363,9 +363,14 @@ def read(source: str | os.PathLike[str] | BinaryIO) -> tuple[NDArray[np.float32]
 
 
 def _reader_of(source: Any) -> AudioReader:
-    if not hasattr(source, "read"):
+    if isinstance(source, (str, os.PathLike)) or not hasattr(source, "read"):
         return AudioReader(local_path(source))
-    data = source.read()
+    try:
+        data = source.read()
+    except UnicodeDecodeError:  # of a file that is open for text, which may be a wrapper around one
+        data = ""
+    except (OSError, ValueError) as error:  # closed, or open for writing alone
+        raise InputError(f"{OPEN_FILE} cannot be read: {error}") from error
     if not isinstance(data, bytes):
         raise InputError("an open file is read as bytes: open it with the mode 'rb'")
     if not data:

@@ -68,6 +68,9 @@ def test_write_fills_an_open_file_and_leaves_it_open(tmp_path: Path) -> None:
         write(io.StringIO(), X, 16000, format="wav")  # type: ignore[arg-type]
     with (tmp_path / "a.flac").open("rb") as file, pytest.raises(InputError, match="write the open file"):
         write(file, X, 16000, format="wav")
+    memory.close()
+    with pytest.raises(InputError, match="cannot write the open file: it is closed"):
+        write(memory, X, 16000, format="wav")
 
 
 def test_warnings_of_an_open_file_name_no_other(caplog: pytest.LogCaptureFixture) -> None:

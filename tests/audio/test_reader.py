@@ -252,6 +252,38 @@ def test_what_is_no_file_is_refused(source: Any, message: str) -> None:
         read(source)
 
 
+def test_open_files_that_give_no_bytes_are_refused(tmp_path: Path) -> None:
+    path = write_speech(tmp_path / "a.wav", 0.5)
+    with path.open("rb") as closed:
+        pass
+    with path.open(encoding="utf-8") as text, (tmp_path / "b.wav").open("wb") as written:
+        for source, message in (
+            (text, "open it with the mode 'rb'"),
+            (closed, "the open file cannot be read: read of closed file"),
+            (written, "the open file cannot be read: read"),
+        ):
+            with pytest.raises(InputError, match=message):
+                read(source)  # type: ignore[arg-type]
+
+
+class LocalPath(os.PathLike[str]):
+    """A path as of the package py, which has methods of files."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    def read(self, mode: str = "r") -> Any:
+        return self.path.open(mode).read()
+
+
+def test_a_path_is_one_whatever_methods_it_has(tmp_path: Path) -> None:
+    path = write_speech(tmp_path / "a.wav", 0.5)
+    np.testing.assert_array_equal(read(LocalPath(path))[0], read(path)[0])
+
+
 def damaged(path: Path, at: float) -> Path:
     """A file with 50 other bytes at this share of its length."""
     data = bytearray(path.read_bytes())
