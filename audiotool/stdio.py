@@ -180,10 +180,12 @@ def standard_input() -> BinaryIO:
     """Return standard input, as bytes.
 
     Raises:
-        InputError: it is closed.
+        InputError: it is closed, or replaced by a stream of text alone, as in a notebook.
     """
     if sys.stdin is None or isinstance(sys.stdin, Closed):
         raise InputError("standard input is closed: pipe audio into it, or name a file")
+    if not hasattr(sys.stdin, "buffer"):
+        raise InputError("standard input gives no bytes here: name a file")
     return sys.stdin.buffer
 
 
@@ -191,11 +193,13 @@ def standard_output() -> BinaryIO:
     """Return standard output, for bytes.
 
     Raises:
-        InputError: it is closed.
+        InputError: it is closed, or replaced by a stream of text alone, as in a notebook.
     """
     stream = output()
     if stream is None or isinstance(stream, Closed):
         raise InputError("standard output is closed: redirect it, or give -o FILE")
+    if not hasattr(stream, "buffer"):
+        raise InputError("standard output takes no bytes here: name a file")
     return stream.buffer
 
 

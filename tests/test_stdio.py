@@ -11,10 +11,14 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kit.audio import write_speech
 from kit.patience import PATIENCE
 from kit.plugin import install_plugin
+
+import audiotool
+from audiotool.errors import InputError
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 AUDIOTOOL = f"{sys.executable} -m audiotool"
@@ -60,6 +64,16 @@ def test_bytes_are_not_lost_in_a_closed_stream(name: str, redirection: str, tmp_
     done = python(f"stdio.{name}()", tmp_path, redirection)
     assert b"InputError: standard " in done.stderr
     assert b" is closed: " in done.stderr
+
+
+def test_streams_of_text_alone_take_and_give_no_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Notebooks and `contextlib.redirect_stdout` replace Python's streams by such ones."""
+    for name in ("stdin", "stdout"):
+        monkeypatch.setattr(sys, name, io.StringIO("x"))
+    with pytest.raises(InputError, match=r"^standard input gives no bytes here: name a file$"):
+        audiotool.read("-")
+    with pytest.raises(InputError, match=r"^standard output takes no bytes here: name a file$"):
+        audiotool.write("-", np.zeros(10), 16000)
 
 
 def test_signs_that_an_encoding_does_not_hold(tmp_path: Path) -> None:
