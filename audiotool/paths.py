@@ -97,19 +97,39 @@ def refuse_url(place: object, what: str) -> None:
         raise PlanError(f"{what}, and {place} is a URL: {hint}")
 
 
+def as_path(place: object) -> str | Path:
+    """Return a user's path or URL; that of any other kind of path than `Path` as a str.
+
+    Raises:
+        InputError: it is no path.
+    """
+    if isinstance(place, (str, Path)):
+        return place
+    name = os.fspath(place) if isinstance(place, os.PathLike) else None
+    if not isinstance(name, str):
+        raise InputError(f"a path is a str or a Path, got {type(place).__name__}")
+    return name
+
+
 def local_path(place: object) -> str | Path:
     """Return a user's path of a local file.
 
     Raises:
-        InputError: it is no path, empty, or a URL.
+        InputError: it is no path, empty, a URL, or a name that no file can have.
     """
-    if not isinstance(place, (str, os.PathLike)) or not isinstance(name := os.fspath(place), str):
-        raise InputError(f"a path is a str or a Path, got {type(place).__name__}")
+    path = as_path(place)
+    name = str(path)
     if not name:
         raise InputError("a path is empty")
     if is_url(name):
         raise InputError(f"{name} is a URL, and functions take local files: fetch it, or use the command")
-    return name if isinstance(place, str) else Path(name)
+    try:
+        is_possible = b"\0" not in os.fsencode(name)
+    except UnicodeEncodeError:
+        is_possible = False
+    if not is_possible:
+        raise InputError(f"no file can be named {name!a}")
+    return path
 
 
 @contextlib.contextmanager

@@ -151,6 +151,25 @@ def test_open_files_are_not_processed(pipeline: audiotool.Pipeline, tmp_path: Pa
     assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
 
 
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [("s3://bucket/b.wav", "s3://bucket/b.wav is a URL"), ("b\0.wav", "no file can be named"), ("", "empty")],
+)
+def test_outputs_are_local_files(
+    pipeline: audiotool.Pipeline,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    place: str,
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = write_speech(tmp_path / "a.wav", 0.1)
+    for target in (place, Target((place,)), Target(("b.wav",), place)):
+        with pytest.raises(InputError, match=message):
+            pipeline.process_file(path, target)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.wav"]
+
+
 def test_as_many_outputs_as_stems_are_asked_for(pipeline: audiotool.Pipeline, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="1 outputs"):
         pipeline.process_file(tmp_path / "a.wav", Target(("b.wav", "c.wav")))

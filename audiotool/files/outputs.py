@@ -15,7 +15,7 @@ from audiotool.audio.outputs import open_writer
 from audiotool.audio.target import Target
 from audiotool.audio.writer import OutputFormat, Writer, resampling
 from audiotool.errors import InputError
-from audiotool.paths import clash
+from audiotool.paths import clash, local_path
 from audiotool.streaming.resample import StreamingResampler
 
 if TYPE_CHECKING:
@@ -23,14 +23,17 @@ if TYPE_CHECKING:
 
 
 def check_apart(target: Target, *inputs: str | Path | None) -> None:
-    """Check that no output of a file would replace another one or an input, as plans check it
-    (`batch.checks`).
+    """Check that the outputs of a file are local, and that none would replace another one or an input, as
+    plans check it (`batch.checks`).
 
     Args:
         inputs: the source, and other files that are read; None for one that is not there.
     Raises:
-        InputError: two outputs are one file, or both are standard output; or an output is an input.
+        InputError: two outputs are one file, or both are standard output; an output is an input, or as
+            `local_path`.
     """
+    for place in target.places:
+        local_path(place)
     outputs = [place for place in target.places if place != PIPE]
     same = (PIPE, PIPE) if len(target.places) - len(outputs) > 1 else clash(outputs)
     if same is not None:

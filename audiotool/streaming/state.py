@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +29,12 @@ from audiotool.atomic import replacing
 from audiotool.documents import DocumentError, read_json
 from audiotool.engines.base import Engine
 from audiotool.errors import InputError, StreamError
-from audiotool.paths import in_utf8
+from audiotool.paths import in_utf8, local_path
 from audiotool.streaming.carried import DAMAGED, Value
 from audiotool.streaming.session import Session, Settings
 from audiotool.value_types import quote
 from audiotool.version import __version__
-from audiotool.writable import as_input_error
+from audiotool.writable import as_input_error, check_writable
 
 FORMAT = 2
 KEY = "audiotool-stream"
@@ -75,7 +76,7 @@ class StreamState:
             StreamError: it is no state, but perhaps the path of one.
         """
         if not isinstance(value, StreamState):
-            hint = ": StreamState.load(path) reads one" if isinstance(value, (str, Path)) else ""
+            hint = ": StreamState.load(path) reads one" if isinstance(value, (str, os.PathLike)) else ""
             raise StreamError(f"state is a StreamState, got {quote(value)}{hint}")
 
     @classmethod
@@ -121,12 +122,14 @@ class StreamState:
         except InputError as error:
             raise StreamError(DAMAGED) from error
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the state to a file, which appears under its name when it is complete.
 
         Raises:
-            InputError: the file cannot be written.
+            InputError: no local file, or one that cannot be written.
         """
+        place = Path(local_path(path))
+        check_writable(place)
         arrays: dict[str, NDArray[Any]] = {}
         header = {
             **{f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "values"},
@@ -134,16 +137,17 @@ class StreamState:
             "values": _described(self.values, arrays),
         }
         data = serialise(arrays, metadata={KEY: json.dumps(header)})
-        with as_input_error(path), replacing(Path(path)) as file:
+        with as_input_error(place), replacing(place) as file:
             file.write(data)
 
     @classmethod
-    def load(cls, path: str | Path) -> StreamState:
+    def load(cls, path: str | os.PathLike[str]) -> StreamState:
         """Read a file that `save` wrote.
 
         Raises:
-            InputError: missing, damaged, not the state of a stream, or of another format.
+            InputError: no local file, missing, damaged, not the state of a stream, or of another format.
         """
+        path = local_path(path)
         try:
             with in_utf8(path) as place, safe_open(place, framework="np") as file:
                 text = (file.metadata() or {}).get(KEY)

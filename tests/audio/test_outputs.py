@@ -84,6 +84,8 @@ def test_warnings_of_an_open_file_name_no_other(caplog: pytest.LogCaptureFixture
         (None, {}, "a path is a str or a Path, got NoneType"),
         ("", {}, "a path is empty"),
         ("s3://bucket/a.wav", {}, "is a URL"),
+        ("a\0b.wav", {}, r"no file can be named 'a\\x00b\.wav'"),
+        ("a\ud800.wav", {}, r"no file can be named 'a\\ud800\.wav'"),
         ("a.wav", {"subtype": 5}, "a subtype is a str, got 5"),
         ("a.wav", {"format": 5}, "a format is a str, got 5"),
         ("a.xyz", {}, "in Python format="),

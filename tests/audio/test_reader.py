@@ -242,6 +242,7 @@ def test_open_files_are_read_from_their_position(tmp_path: Path, name: str) -> N
         (0, "a path is a str or a Path, got int"),
         ("", "a path is empty"),
         ("http://localhost:1/a.wav", "http://localhost:1/a.wav is a URL, and functions take local files"),
+        ("a\0b.wav", r"no file can be named 'a\x00b.wav'"),
         (io.StringIO("RIFF"), "open it with the mode 'rb'"),
         (io.BytesIO(), "the open file is empty from its position on"),
         (io.BytesIO(b"RIFF"), "the open file cannot be read as audio"),

@@ -280,6 +280,31 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             StreamState.load(path)
 
 
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (None, "a path is a str or a Path, got NoneType"),
+        ("", "a path is empty"),
+        ("s3://bucket/a.safetensors", "is a URL"),
+        ("a\0b", "no file can be named"),
+        ("a\ud800", "no file can be named"),
+    ],
+)
+def test_states_are_local_files(
+    denoiser: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for use in (denoiser.live(16000).state().save, StreamState.load):
+        with pytest.raises(InputError, match=message):
+            use(path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_takes_no_state(denoiser: Pipeline) -> None:
+    with pytest.raises(InputError, match=r"cannot write \.: it is a folder"):
+        denoiser.live(16000).state().save(".")
+
+
 @pytest.mark.parametrize("shape", [(3, 5), (0,), (9, 9, 9, 9), ()])
 def test_a_state_that_was_tampered_with_is_refused(
     denoiser: Pipeline, tmp_path: Path, shape: tuple[int, ...]
