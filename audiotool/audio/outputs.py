@@ -15,10 +15,10 @@ from audiotool.audio import OPEN_FILE, PIPE
 from audiotool.audio.file_writer import FileWriter
 from audiotool.audio.formats import muxer_for
 from audiotool.audio.levels import limited_words
+from audiotool.audio.target import check_names
 from audiotool.audio.writer import OutputFormat, Writer
 from audiotool.errors import InputError
 from audiotool.paths import local_path
-from audiotool.value_types import quote
 from audiotool.writable import as_input_error
 
 if TYPE_CHECKING:
@@ -75,9 +75,7 @@ def write(
         InputError: as `open_writer`, or other axes or types, NaN, or samples beyond `arrays.LOUDEST`; a file
             that is closed, or open for text or for reading.
     """
-    for what, value in (("subtype", subtype), ("format", format)):
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"a {what} is a str, got {quote(value)}")
+    check_names(format, subtype)
     if isinstance(path, (str, os.PathLike)) or not hasattr(path, "write"):
         place = local_path(path)
         _write(place, str(place), waveform, sample_rate, subtype, format)

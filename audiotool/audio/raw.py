@@ -11,11 +11,13 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from audiotool.arrays import in_whole_hertz, whole_number
 from audiotool.audio.extras import Extras
 from audiotool.audio.formats import SAMPLE_BYTES
 from audiotool.audio.levels import FloatBlock, rounded
 from audiotool.discovery import nearest
 from audiotool.errors import InputError
+from audiotool.value_types import quote
 
 SUBTYPES = {
     "u8": "PCM_U8",
@@ -48,7 +50,7 @@ class Raw:
         sample_rate: Hz; None where only the output is raw.
         channels: 1 or more.
     Raises:
-        InputError: the encoding does not exist.
+        InputError: the encoding does not exist, or a number is not whole and above 0.
     """
 
     encoding: str
@@ -56,11 +58,16 @@ class Raw:
     channels: int = 1
 
     def __post_init__(self) -> None:
+        if not isinstance(self.encoding, str):
+            raise InputError(f"a sample format is a str, got {quote(self.encoding)}")
         if self.encoding not in SUBTYPES:
             raise InputError(
                 f"there is no sample format '{self.encoding}'{nearest(self.encoding, list(SUBTYPES))}"
                 f" Known: {', '.join(SUBTYPES)}."
             )
+        if self.sample_rate is not None:
+            object.__setattr__(self, "sample_rate", in_whole_hertz(self.sample_rate))
+        object.__setattr__(self, "channels", whole_number(self.channels, "bare samples have channels"))
 
     @property
     def subtype(self) -> str:

@@ -226,7 +226,7 @@ def _with_listed(jobs: list[Job], layout: Layout, several: bool) -> list[Job]:
             target = _target(found, own, several and entry.output is None)
         except PlanError as error:
             target, obstacle = Target(()), f"{entry.place}: {error}"
-        target = target._replace(stems=tuple(map(str, target.stems)))
+        target = replace(target, stems=tuple(map(str, target.stems)))
         companions = layout.inputs.companions(storable(found.relative))
         job = Job(without_credentials(source), source, target, companions=companions, obstacle=obstacle)
         if scored:

@@ -7,6 +7,7 @@ import contextlib
 import errno
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from audiotool.audio import remote
@@ -47,7 +48,7 @@ def staged(job: Job) -> Iterator[Job]:
             return path
 
         residual = None if job.target.residual is None else local(job.target.residual)
-        target = job.target._replace(stems=tuple(map(local, job.target.stems)), residual=residual)
+        target = replace(job.target, stems=tuple(map(local, job.target.stems)), residual=residual)
         try:
             yield job._replace(source=source, companions=tuple(map(Path, companions)), target=target)
             for path, url in sent.items():

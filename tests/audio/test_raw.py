@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,3 +78,24 @@ def test_an_unknown_encoding_names_the_nearest() -> None:
         Raw("S16LE", 16000)
     with pytest.raises(InputError, match=r"'s16be'.*s16le"):
         Raw("s16be")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((5,), "a sample format is a str, got 5"),
+        ((["s16le"],), "a sample format is a str"),
+        (("s16le", -8000), "a sample rate is given in Hz, a whole number above 0, got -8000"),
+        (("s16le", "8000"), "a sample rate is given in Hz, a whole number above 0, got '8000'"),
+        (("s16le", 8000, 0), "bare samples have channels, a whole number above 0, got 0"),
+        (("s16le", 8000, 1.5), "bare samples have channels, a whole number above 0, got 1.5"),
+    ],
+)
+def test_values_that_no_samples_have_are_refused(values: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Raw(*values)
+
+
+def test_numbers_of_any_type_are_whole_ones() -> None:
+    assert Raw("s16le", 8000.0, np.uint8(2)) == Raw("s16le", 8000, 2)  # type: ignore[arg-type]
+    assert Raw("s16le", 8000, np.uint8(200)).frame_bytes == 400  # type: ignore[arg-type]

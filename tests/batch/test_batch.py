@@ -191,7 +191,7 @@ def test_one_of_two_outputs_that_appears_after_the_plan_is_kept(tmp_path: Path) 
     scripted = Scripted(tmp_path)
     [job] = scripted.jobs("")
     first, second = tmp_path / "out" / "0.out", tmp_path / "out" / "0.rest"
-    job = job._replace(existing="skip", target=job.target._replace(residual=str(second)))
+    job = job._replace(existing="skip", target=replace(job.target, residual=str(second)))
     second.parent.mkdir()
     second.write_bytes(b"of another")
     [outcome] = run(Plan([job]), Work(scripted))
