@@ -138,3 +138,23 @@ def test_public_names_are_lazy_and_complete() -> None:
     assert done.stdout.split() == sorted(audiotool.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         audiotool.nonsense  # type: ignore[attr-defined]  # noqa: B018
+
+
+def test_streams_and_states_are_shown_in_one_line() -> None:
+    pipeline = audiotool.load("denoise-tiny-16k")
+    streams, live = pipeline.streams(4), pipeline.live(48000, 2)
+    call = streams.join(8000)
+    name = pipeline.engine.name
+    assert repr(streams) == f"<Streams: {name} at 16000 Hz, 1 joined, 3 of 4 rows free>"
+    for stream, words in (
+        (live, "<LiveStream: {}, 2 channels at 48000"),
+        (call, "<SharedStream: {}, 1 channel at 8000"),
+    ):
+        latency = f"latency {1000 * stream.latency_seconds:.3g} ms>"
+        assert repr(stream) == f"{words.format(name)} Hz, {latency}"
+    assert "values" not in repr(live.state())
+    assert len(repr(live.state())) < 1000
+
+
+def test_streams_are_true_before_one_joins() -> None:
+    assert audiotool.load("denoise-tiny-16k").streams(1)

@@ -31,6 +31,14 @@ class ArrayStream:
         self._checkpoint_sha256 = checkpoint_sha256
         self._like = like
 
+    def __repr__(self) -> str:
+        session = self.session
+        channels = f"{session.channels} channel{'s' if session.channels > 1 else ''}"
+        return (
+            f"<{type(self).__name__}: {session.engine.name}, {channels} at {session.sample_rate} Hz,"
+            f" latency {1000 * self.latency_seconds:.3g} ms>"
+        )
+
     @property
     def settings(self) -> Settings:
         """The stream's options. A change counts for the samples fed after it: `live.settings = replace(…,

@@ -15,7 +15,7 @@ import dataclasses
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,7 @@ class StreamState:
     sample_rate: int
     channels: int
     settings: Settings
-    values: Value
+    values: Value = field(repr=False)
     version: str = __version__
     # Not FORMAT: a state that 0.2.0 pickled has no format and takes this one.
     format: int = 1

@@ -70,9 +70,20 @@ class Streams:
             " streams.join(sample_rate, state=state)"
         )
 
+    def __repr__(self) -> str:
+        first, *_ = self._batches.values()
+        return (
+            f"<Streams: {first.engine.name} at {first.engine.sample_rate} Hz, {len(self)} joined,"
+            f" {self.free} of {self.capacity} rows free>"
+        )
+
     def __len__(self) -> int:
         """Number of streams that have joined and not left."""
         return sum(len(batch.streams) for batch in self._batches.values())
+
+    def __bool__(self) -> bool:
+        """True, also without a stream."""
+        return True
 
     @property
     def free(self) -> int:
