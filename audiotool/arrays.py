@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import numbers
 import sys
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,8 +38,8 @@ Block = NDArray[np.float32]
 Array: TypeAlias = "NDArray[Any] | torch.Tensor"
 """A numpy array or a torch tensor."""
 
-ArrayT = TypeVar("ArrayT", bound="NDArray[Any] | torch.Tensor")
-"""Type variable of the caller's kind of array, which is also returned."""
+ScalarT = TypeVar("ScalarT", bound=np.generic)
+"""Type variable of the samples of a caller's array, which are also returned. The axes may be others."""
 
 
 class Unusable(NamedTuple):
@@ -62,14 +62,14 @@ def first_unusable(block: Block) -> Unusable | None:
     return Unusable(channel, at, float(block[channel, at]))
 
 
-class UserArray(Generic[ArrayT]):
+class UserArray:
     """Convert a user's array to (channels, time) float32, and results back.
 
     Raises:
         InputError: other axes or types, NaN, or samples beyond `LOUDEST`.
     """
 
-    def __init__(self, waveform: ArrayT) -> None:
+    def __init__(self, waveform: Array) -> None:
         values = values_of(waveform)
         if values.ndim not in (1, 2) or (values.ndim == 2 and not values.shape[0]):
             raise InputError(f"a waveform is (time,) or (channels, time), got the shape {values.shape}")
@@ -92,7 +92,7 @@ class UserArray(Generic[ArrayT]):
         """Return the samples (channels, time) with the digits of float64."""
         return np.atleast_2d(in_full_scale(values_of(self.waveform), np.float64))
 
-    def restore(self, stems: NDArray[np.float32]) -> ArrayT:
+    def restore(self, stems: NDArray[np.float32]) -> Array:
         """Convert (stems, channels, time) to the user's kind; int16 is limited to full scale.
 
         Raises:
@@ -138,7 +138,7 @@ def _is_int16(dtype: np.dtype[Any]) -> bool:
     return np.issubdtype(dtype, np.int16)
 
 
-def as_kind_of(array: ArrayT, values: NDArray[Any]) -> ArrayT:
+def as_kind_of(array: Array, values: NDArray[Any]) -> Array:
     """Return values as a user's kind of array: its type, dtype and device."""
     kind: Any = array
     if _is_tensor(array):

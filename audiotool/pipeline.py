@@ -18,18 +18,20 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from numbers import Number
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiotool import bandwidths, checkpoint, named_checkpoints
 from audiotool.arrays import (
-    ArrayT,
+    Array,
     Block,
+    ScalarT,
     UserArray,
     as_kind_of,
     in_whole_hertz,
@@ -37,27 +39,25 @@ from audiotool.arrays import (
     whole_number,
 )
 from audiotool.audio.formats import is_mel_name
-from audiotool.audio.mono import to_mono
-from audiotool.audio.reader import read
 from audiotool.audio.target import Target
 from audiotool.engines.base import Engine
 from audiotool.engines.copy_synthesis import CopySynthesis, is_vocoder, mel_of, takes_mel
 from audiotool.errors import InputError, StreamError
+from audiotool.files.enrolment import read_enrolment
 from audiotool.files.processor import FILE_CHUNK_SECONDS, PIPE_CHUNK_SECONDS, FileResult
 from audiotool.files.waveforms import Blocks, Opened, process_file
 from audiotool.paths import local_path
 from audiotool.progress import ArrayProgress, Progress
 from audiotool.streaming.first_pass import FirstPass
 from audiotool.streaming.live_stream import LiveStream
-from audiotool.streaming.resample import StreamingResampler
 from audiotool.streaming.session import Session, Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from audiotool.audio.raw import Raw
     from audiotool.streaming.state import StreamState
     from audiotool.streaming.streams import Streams
-
-SHORTEST_ENROLMENT_SECONDS = 1.0
 
 
 class Pipeline:
@@ -126,7 +126,7 @@ class Pipeline:
                 "a pipeline around an engine of your own is not pickled: make one in each process, as with"
                 " multiprocessing.Pool(initializer=...)"
             )
-        return _loaded_again, (self._reload, self.settings, self.conditions)
+        return self._reload, (), (None, {"settings": self.settings, "conditions": self.conditions})
 
     def at(self, sample_rate: int) -> Pipeline:
         """Return the pipeline for recordings of a sample rate in Hz: this one, or that of the full band."""
@@ -171,7 +171,15 @@ class Pipeline:
         """Names of the outputs."""
         return self.engine.stems
 
-    def __call__(self, waveform: ArrayT, sample_rate: int, progress: ArrayProgress | None = None) -> ArrayT:
+    @overload
+    def __call__(
+        self, waveform: NDArray[ScalarT], sample_rate: int, progress: ArrayProgress | None = None
+    ) -> NDArray[ScalarT]: ...
+    @overload
+    def __call__(
+        self, waveform: torch.Tensor, sample_rate: int, progress: ArrayProgress | None = None
+    ) -> torch.Tensor: ...
+    def __call__(self, waveform: Array, sample_rate: int, progress: ArrayProgress | None = None) -> Array:
         """Process a whole waveform.
 
         Args:
@@ -202,7 +210,11 @@ class Pipeline:
         parts.append(opened.session.flush().stems)
         return array.restore(np.concatenate(parts, axis=-1))
 
-    def stream(self, blocks: Iterable[ArrayT], sample_rate: int) -> Iterator[ArrayT]:
+    @overload
+    def stream(self, blocks: Iterable[NDArray[ScalarT]], sample_rate: int) -> Iterator[NDArray[ScalarT]]: ...
+    @overload
+    def stream(self, blocks: Iterable[torch.Tensor], sample_rate: int) -> Iterator[torch.Tensor]: ...
+    def stream(self, blocks: Iterable[Array], sample_rate: int) -> Iterator[Array]:
         """Process blocks one after another. All outputs together last as long as all inputs together, at
         `output_rate(sample_rate)`.
 
@@ -233,8 +245,8 @@ class Pipeline:
         array = self._waveform(first)
         channels = array.block.shape[0]
         # The warm-up's blocks are kept as copies: the caller may reuse a block's memory for the next one.
-        arrays = itertools.chain((array,), map(UserArray[ArrayT], rest))
-        held: list[UserArray[ArrayT]] = []
+        arrays = itertools.chain((array,), map(UserArray, rest))
+        held: list[UserArray] = []
 
         def beginning() -> Iterator[Block]:
             for array in arrays:
@@ -306,7 +318,7 @@ class Pipeline:
         capacity = whole_number(capacity, "a capacity is given in rows")
         return Streams(self.engine, capacity, session, self.settings)
 
-    def enrol(self, recording: str | Path) -> None:
+    def enrol(self, recording: str | os.PathLike[str]) -> None:
         """Keep only the speaker of a recording from now on.
 
         Args:
@@ -316,26 +328,16 @@ class Pipeline:
             CheckpointError: the model takes no enrolment.
             InputError: the recording cannot be read, is too short, or silent.
         """
-        waveform, sample_rate = read(recording)
-        seconds = waveform.shape[1] / sample_rate
-        if seconds < SHORTEST_ENROLMENT_SECONDS:
-            raise InputError(
-                f"{recording} lasts {seconds:.2f} s: an enrolment needs {SHORTEST_ENROLMENT_SECONDS:g} s"
-                " or more of the speaker"
-            )
-        if not waveform.any():
-            raise InputError(f"{recording} is silent: an enrolment holds the speaker's voice")
-        resampler = StreamingResampler(sample_rate, self.sample_rate, 1)
-        parts = (resampler.feed(to_mono(waveform, str(recording))[None]), resampler.flush())
-        self.conditions = {**self.conditions, **self.engine.enrol(np.concatenate(parts, axis=-1)[None])}
+        enrolment = read_enrolment(recording, self.sample_rate)
+        self.conditions = {**self.conditions, **self.engine.enrol(enrolment)}
 
     def process_file(
         self,
-        source: str | Path,
-        target: str | Path | Target,
+        source: str | os.PathLike[str],
+        target: str | os.PathLike[str] | Target,
         progress: Progress | None = None,
         raw: Raw | None = None,
-        f0: str | Path | None = None,
+        f0: str | os.PathLike[str] | None = None,
     ) -> FileResult:
         """Process a file, "-" being standard input or output, in constant memory.
 
@@ -367,7 +369,11 @@ class Pipeline:
 
         return process_file(self.open, self.stems, source, target, progress, raw)
 
-    def vocode(self, mel: ArrayT, f0: ArrayT | None = None) -> ArrayT:
+    @overload
+    def vocode(self, mel: NDArray[ScalarT], f0: Array | None = None) -> NDArray[ScalarT]: ...
+    @overload
+    def vocode(self, mel: torch.Tensor, f0: Array | None = None) -> torch.Tensor: ...
+    def vocode(self, mel: Array, f0: Array | None = None) -> Array:
         """Turn a mel spectrogram into a waveform at the model's sample rate.
 
         Args:
@@ -404,7 +410,7 @@ class Pipeline:
                 raise
             raise InputError(f"{error.difference}; use the model {name}") from error
 
-    def _waveform(self, waveform: ArrayT) -> UserArray[ArrayT]:
+    def _waveform(self, waveform: Array) -> UserArray:
         """Return a user's waveform; a vocoder's mel is refused, whose bands would pass for channels."""
         array = UserArray(waveform)
         mel = self.engine.vocoder.mel if isinstance(self.engine, CopySynthesis) else None
@@ -488,10 +494,3 @@ def _once(function: Callable[[], Pipeline]) -> Callable[[], Pipeline]:
             return cached()
 
     return once
-
-
-def _loaded_again(load: Callable[[], Pipeline], settings: Settings, conditions: dict[str, Any]) -> Pipeline:
-    """Return a pickled pipeline in the process that unpickles it."""
-    pipeline = load()
-    pipeline.settings, pipeline.conditions = settings, conditions
-    return pipeline

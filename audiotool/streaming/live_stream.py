@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
-from audiotool.arrays import ArrayT, UserArray
+from numpy.typing import NDArray
+
+from audiotool.arrays import Array, ScalarT, UserArray
 from audiotool.errors import StreamError
 from audiotool.streaming.session import Session, Settings
 
 if TYPE_CHECKING:
+    import torch
+
     from audiotool.streaming.state import StreamState
 
 
@@ -24,9 +28,7 @@ class ArrayStream:
     # A misspelt attribute is an error, not a setting that does nothing.
     __slots__ = ("__weakref__", "_checkpoint_sha256", "_like", "session")
 
-    def __init__(
-        self, session: Session, checkpoint_sha256: str = "", like: UserArray[Any] | None = None
-    ) -> None:
+    def __init__(self, session: Session, checkpoint_sha256: str = "", like: UserArray | None = None) -> None:
         self.session = session
         self._checkpoint_sha256 = checkpoint_sha256
         self._like = like
@@ -81,7 +83,11 @@ class LiveStream(ArrayStream):
 
     __slots__ = ()
 
-    def feed(self, block: ArrayT) -> ArrayT:
+    @overload
+    def feed(self, block: NDArray[ScalarT]) -> NDArray[ScalarT]: ...
+    @overload
+    def feed(self, block: torch.Tensor) -> torch.Tensor: ...
+    def feed(self, block: Array) -> Array:
         """Consume (time,) or (channels, time), any time >= 0; return the output that is ready, in the same
         kind.
 

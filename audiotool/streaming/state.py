@@ -80,7 +80,7 @@ class StreamState:
             raise StreamError(f"state is a StreamState, got {quote(value)}{hint}")
 
     @classmethod
-    def of(cls, session: Session, like: UserArray[Any] | None, checkpoint_sha256: str) -> StreamState:
+    def of(cls, session: Session, like: UserArray | None, checkpoint_sha256: str) -> StreamState:
         """Return the state of a stream.
 
         Args:
@@ -106,7 +106,7 @@ class StreamState:
             format=FORMAT,
         )
 
-    def into(self, session: Session) -> UserArray[Any] | None:
+    def into(self, session: Session) -> UserArray | None:
         """Let a session of the same kind of stream continue from here; return `like`, as a numpy array.
 
         Raises:

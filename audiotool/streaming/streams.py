@@ -18,7 +18,7 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any
 
-from audiotool.arrays import ArrayT, UserArray
+from audiotool.arrays import Array, UserArray
 from audiotool.engines.base import Engine, Rows, joined, parted
 from audiotool.errors import StreamError
 from audiotool.streaming.live_stream import ArrayStream
@@ -247,7 +247,7 @@ class SharedStream(ArrayStream):
         session: Session,
         rows: Rows,
         checkpoint_sha256: str,
-        like: UserArray[Any] | None,
+        like: UserArray | None,
     ) -> None:
         assert isinstance(session.streamer, CausalStreamer)
         super().__init__(session, checkpoint_sha256, like)
@@ -255,7 +255,7 @@ class SharedStream(ArrayStream):
         self.streamer = session.streamer
         self.rows = rows
 
-    def push(self, block: ArrayT) -> None:
+    def push(self, block: Array) -> None:
         """Add (time,) or (channels, time) of any time >= 0.
 
         Raises:
@@ -312,7 +312,7 @@ class SharedStream(ArrayStream):
         if self._batch.streams.get(self.rows) is not self:
             raise StreamError("this stream has left")
 
-    def _kind(self) -> UserArray[Any]:
+    def _kind(self) -> UserArray:
         if self._like is None:
             raise StreamError("nothing was pushed into this stream")
         return self._like

@@ -98,4 +98,4 @@ def test_values_that_no_samples_have_are_refused(values: Any, message: str) -> N
 
 def test_numbers_of_any_type_are_whole_ones() -> None:
     assert Raw("s16le", 8000.0, np.uint8(2)) == Raw("s16le", 8000, 2)  # type: ignore[arg-type]
-    assert Raw("s16le", 8000, np.uint8(200)).frame_bytes == 400  # type: ignore[arg-type]
+    assert Raw("s16le", 8000, np.uint8(200)).frame_bytes == 400

@@ -21,7 +21,7 @@ class OwnPath(os.PathLike[str]):
 
 
 def test_every_kind_of_path_is_taken() -> None:
-    target = Target(["a.wav", Path("b.wav"), OwnPath()], OwnPath(), bitrate=np.float32(64))  # type: ignore[arg-type, list-item]
+    target = Target(["a.wav", Path("b.wav"), OwnPath()], OwnPath(), bitrate=np.float32(64))  # type: ignore[arg-type]
     assert target.places == ["a.wav", "b.wav", "c.wav", "c.wav"]
 
 
