@@ -34,6 +34,7 @@ def edges_of(bands: Block | float, sample_rate: int, engine: Engine, settings: S
         settings: of the recording's stream.
     """
     rate = settings.rate_for(sample_rate, engine.sample_rate)
+    bands = np.minimum(bands, sample_rate / 2)  # one that is given may be more
     full = bands > FULL_BAND * min(rate, engine.sample_rate) / 2
     # An output of the input's rate gets the band's edge from the input (`Session`).
     if sample_rate < min(rate, engine.sample_rate):

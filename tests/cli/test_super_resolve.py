@@ -208,6 +208,14 @@ def test_a_bandwidth_that_is_given_is_reported() -> None:
         assert json.loads(Path(report).read_text())["files"][0]["bandwidth_hz"] == 3000
 
 
+def test_a_bandwidth_beyond_what_the_recording_can_hold_is_all_of_it() -> None:
+    write_noise("in.wav", 16000, 16000)
+    for hz in ("8000", "24000"):
+        assert bundled("in.wav", "-o", f"{hz}.wav", "--bandwidth", hz).exit_code == 0
+    whole, more = (audiotool.read(f"{hz}.wav")[0] for hz in (8000, 24000))
+    np.testing.assert_array_equal(more, whole)
+
+
 def test_a_bandwidth_that_is_given_is_not_measured() -> None:
     """A faint hiss lies above the speech: what the user knows goes before what is found, in pipes too."""
     x = write_noise("in.wav", 16000, 8000)
