@@ -15,8 +15,9 @@ FIRST_PART = PART // 8
 RAMP = 80
 """Samples in which one mix becomes another: 5 ms at 16 kHz."""
 
-LOUD = 1e-2
-"""Power that the loudest part is taken to have at least: idle noise before the first sound is not checked."""
+LOUD = 1e-3
+"""Power that the loudest part is taken to have at least: idle noise before the first sound is not checked.
+The quietest parts that are checked have the power of two channels' dither of 16 bits."""
 
 
 class StreamingDownmix(Carrier):

@@ -6,6 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
+import soxr
 from kit.audio import speech_like
 
 import audiotool
@@ -134,6 +135,16 @@ def test_idle_channels_decide_nothing_about_the_sound_that_follows(idle: str) ->
     voice[:RATE] = 0
     channels = (voice + differs).astype(np.float32)
     np.testing.assert_allclose(StreamingDownmix(2).feed(channels)[0], channels.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+@pytest.mark.parametrize("rate", [RATE, 48000])
+def test_opposite_channels_of_a_quiet_recording_are_not_lost(rate: int, ahead: bool) -> None:
+    voice = soxr.resample(speech_like(3.0, RATE)[0], RATE, rate)
+    voice *= 10 ** (-68 / 20) / np.sqrt(np.square(voice).mean())
+    mixed = StreamingDownmix(2, ahead).feed(np.stack((voice, -voice)).astype(np.float32))[0]
+    second = slice(rate, 2 * rate)
+    np.testing.assert_allclose(np.abs(mixed[second]), np.abs(voice[second]), atol=1e-7)
 
 
 def interview() -> np.ndarray:
