@@ -39,7 +39,7 @@ MISSING_SECONDS = 0.1
 CONTEXT = 128  # samples of the lower rate before and after a slice: what soxr's filter reaches
 WINDOW = 64  # decoded files that wait to be written: bounds memory
 
-DECODING = 2
+DECODING = 3
 """Version of the decoding: decoded files of another version are written again."""
 
 
