@@ -11,7 +11,7 @@ from kit.audio import speech_like
 from kit.checkpoints import save_model
 
 import audiotool
-from audiotool.audio.mono import AVERAGED, LOSING, ONE, REMARKS, TURNED, _say, to_mono, weigh
+from audiotool.audio.mono import AVERAGED, LOSING, ONE, PART, REMARKS, TURNED, _say, to_mono, weigh
 from audiotool.data.clips import DecodedClips, FileClips, read_audio
 from audiotool.files.features import MelAnalysis
 from audiotool.metrics.pairing import best_order
@@ -65,6 +65,12 @@ def test_nothing_is_averaged_away_block_by_block(channels: list[np.ndarray], how
     mixed = np.concatenate((*blocks, downmix.flush()), axis=-1)[0]
     assert len(mixed) == samples.shape[1]
     check(samples, mixed, downmix.remark, how)
+
+
+def test_a_last_few_samples_decide_nothing() -> None:
+    samples = np.stack((VOICE, OTHER)).astype(np.float32)[:, : 3 * PART + 5]
+    samples[1, -6:] = -samples[0, -6:]
+    assert weigh(samples)[1] == AVERAGED
 
 
 def test_one_mix_that_loses_little_is_better_than_one_that_loses_much() -> None:
