@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import sys
@@ -34,8 +35,9 @@ def keys() -> Iterator[Wait]:
         # The system stops a program that sets or reads its terminal from the background.
         try:
             return os.tcgetpgrp(descriptor) == os.getpgrp()
-        except OSError:  # it is another session's, or gone
-            return False
+        except OSError as error:
+            # Another session's terminal (`su -c`, `setsid`) stops no program. Other errors: it is gone.
+            return error.errno == errno.ENOTTY
 
     def wait(seconds: float) -> str:
         if not owns_keys():
@@ -43,7 +45,11 @@ def keys() -> Iterator[Wait]:
         if not select.select([descriptor], [], [], seconds)[0]:
             return ""
         # Not through `sys.stdin`, whose buffer `select` does not see. Keys are ASCII.
-        return os.read(descriptor, 1).decode("latin-1")
+        with contextlib.suppress(OSError):  # the terminal is gone
+            if key := os.read(descriptor, 1):
+                return key.decode("latin-1")
+        # Reading again would return at once for ever.
+        return _sleep(seconds)
 
     if not owns_keys():
         yield wait

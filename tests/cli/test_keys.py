@@ -12,8 +12,11 @@ if sys.platform == "win32":
     pytest.skip("terminals of POSIX", allow_module_level=True)
 
 BEGIN = """
-import fcntl, os, signal, termios
+import fcntl, os, signal, termios, time
 from audiotool.cli.keys import keys
+"""
+
+OWNED = """
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 """
 
@@ -24,12 +27,12 @@ os.killpg(child, signal.SIGKILL) if os.WIFSTOPPED(status) else None
 """
 
 
-def run(code: str, typed: bytes) -> list[str]:
+def run(code: str, typed: bytes, begin: str = BEGIN + OWNED) -> list[str]:
     """Return the lines that a program prints. The keys are typed when it has printed its first line."""
     keyboard, screen = os.openpty()
     try:
         with subprocess.Popen(
-            [sys.executable, "-c", BEGIN + code],
+            [sys.executable, "-c", begin + code],
             stdin=screen,
             stdout=subprocess.PIPE,
             text=True,
@@ -54,6 +57,30 @@ with keys() as wait:
     print(ascii(wait(0.01)))
 """
     assert run(code, typed) == ["ready\n", f"{[chr(byte) for byte in typed]!a}\n", "''\n"]
+
+
+def test_a_terminal_of_another_session_has_keys() -> None:
+    """As under `su -c` and `setsid`."""
+    code = """
+with keys() as wait:
+    print("ready", flush=True)
+    print(ascii([wait(60), wait(60)]))
+"""
+    assert run(code, b"bq", BEGIN) == ["ready\n", "['b', 'q']\n"]
+
+
+@pytest.mark.parametrize("read", ["lambda *_: b''", "lambda *_: os.close(-1)"])
+def test_a_terminal_that_is_gone_has_no_keys_and_is_read_now_and_then(read: str) -> None:
+    """Before the system takes it away, reading returns nothing, or fails."""
+    code = f"""
+with keys() as wait:
+    print("ready", flush=True)
+    print(ascii(wait(60)))
+    os.read = {read}
+    begun = time.monotonic()
+    print(ascii(wait(0.2)), time.monotonic() - begun >= 0.2)
+"""
+    assert run(code, b"bq") == ["ready\n", "'b'\n", "'' True\n"]
 
 
 def test_a_program_in_the_background_has_no_keys_and_is_not_stopped() -> None:
