@@ -119,9 +119,12 @@ def _reason(row: Row) -> str:
     """Return the reason of a failure, without the input's name or path with which it often begins."""
     reasons = row.notes or list(dict.fromkeys(row.reasons.values())) or ["no reason is known"]
     reason = "; ".join(reasons)
-    folder, name, rest = reason.partition(row.name)
-    is_input = name and str(row.facts.get("input") or row.name).endswith(folder + name)
-    return rest.removeprefix(":").lstrip() if is_input else reason
+    source = str(row.facts.get("input") or row.name)
+    for end in (": ", " "):
+        folder, named, rest = reason.partition(row.name + end)
+        if named and source.endswith(folder + row.name):
+            return rest
+    return reason
 
 
 def _duration(seconds: float) -> str:

@@ -213,6 +213,8 @@ def test_a_failure_names_its_input_once(tmp_path: Path) -> None:
         failed("broken.wav", "w/broken.wav cannot be read as audio"),
         failed("b/empty.wav", "/data/w/b/empty.wav: it is empty"),
         failed("full.wav", "cannot write out/full.wav: the disk is full"),
+        failed("cut.wav", "cut.wav.part cannot be renamed"),
+        failed("", "nothing is known"),
     ]
     write_page(tmp_path / "page.html", Report(rows), "none")
     text = "".join(read_page(tmp_path / "page.html").texts)
@@ -220,6 +222,8 @@ def test_a_failure_names_its_input_once(tmp_path: Path) -> None:
     assert "w/broken.wav cannot" not in text
     assert "b/empty.wav it is empty" in text
     assert "full.wav cannot write out/full.wav: the disk is full" in text
+    assert "cut.wav cut.wav.part cannot be renamed" in text
+    assert "nothing is known" in text
 
 
 def test_worse_scores_have_more_than_a_colour(tmp_path: Path) -> None:
