@@ -130,7 +130,7 @@ class Uploads:
             raise Refused(403, "requests of other sites' pages are not taken")
         if request.headers.get("content-type", "").lower().startswith("multipart/"):
             raise Refused(415, "a form is not taken: send the recording itself as the body")
-        if (coding := request.headers.get("content-encoding", "identity")).lower() != "identity":
+        if (coding := request.headers.get("content-encoding", "")).lower() not in ("", "identity"):
             raise Refused(415, f"a body coded with {coding[:40]} is not taken: send the recording itself")
         check_keys(request.query_params, FILE_KEYS)
         settings = settings_of(request.query_params, self._service.pipeline.settings)
