@@ -79,7 +79,7 @@ async function start() {
         sendSettings(socket);
         call.source = context.createMediaStreamSource(media);
         call.source.connect(recorder);
-        say("Running.");
+        sayWhetherItRuns(call);
         enable("stop");
       } else if (message.type === "bye") {
         stop(call, call.why || `Done: ${message.seconds} s.`);

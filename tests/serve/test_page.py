@@ -33,6 +33,9 @@ NOTE_TIMES = """(() => {
 })()"""
 """Script that notes when the call is done and when its sound is switched off, in milliseconds."""
 
+WAIT_LONG = "(set => { window.setTimeout = (f, ms) => set(f, ms < 3000 ? ms : 200 * ms); })(setTimeout)"
+"""Script with which the page waits for the rest of a call from a busy server for minutes."""
+
 
 def seconds_cleaned(browser: Browser) -> float:
     return float(browser.run(f"parseFloat({SO_FAR}) || 0"))
@@ -66,6 +69,7 @@ def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
             wait_until(lambda: 0 <= call.samples_in - call.samples_out < 3 * call.stream.session.sample_rate)
             browser.screenshot(tmp_path / "page.png")
             browser.run(NOTE_TIMES)
+            browser.run(WAIT_LONG)
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
             assert browser.run(FOCUSED) == "start"
@@ -152,6 +156,7 @@ def test_stop_releases_the_microphone_before_the_server_answers(
             may_answer.set()
             browser.until(f"parseFloat({SO_FAR}) > 0.5 || {STATE}.includes('connection lost')")
             assert "cleaned" in browser.run(SO_FAR)
+            browser.run(WAIT_LONG)
             browser.click("#stop")
             browser.until(f"{STATE}.startsWith('Done: ')")
         running.wait_until_idle()
@@ -201,8 +206,19 @@ def test_a_sound_that_the_system_takes_for_a_while_is_said(tmp_path: Path) -> No
         browser.run("delete running.media.getTracks()[0].muted")
         browser.run("running.contexts[0].resume()")
         browser.until(f"{STATE} === 'Running.'")
+        browser.run(WAIT_LONG)
         browser.click("#stop")
         browser.until(f"{STATE}.startsWith('Done: ')")
+
+
+def test_a_microphone_that_is_muted_from_the_beginning_is_said(tmp_path: Path) -> None:
+    options = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream")
+    with Running() as running, Browser(tmp_path / "profile", options=options) as browser:
+        browser.visit(f"http://127.0.0.1:{running.port}/")
+        browser.run("Object.defineProperty(MediaStreamTrack.prototype, 'muted', { value: true }) && null")
+        browser.click("#start")
+        browser.until("!document.querySelector('#stop').disabled")
+        assert browser.run(STATE) == "The microphone is muted."
 
 
 def test_the_page_of_a_server_with_a_token_says_how_to_open_it(tmp_path: Path) -> None:
