@@ -187,6 +187,8 @@ def _analysed(tracks: Sequence[Track], top_hz: float, audible: Sequence[Track]) 
             first.feed(block)
             second.feed(taken)
             removed.feed(block - taken)
+    for analysis in analyses:  # a difference takes what both of its recordings have just measured
+        analysis.flush()
     return [analysis.finish() for analysis in analyses]
 
 
@@ -243,9 +245,12 @@ class _TrackAnalysis:
         self._count += block.size
         self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
 
-    def finish(self) -> _Analysis:
-        """Return what was found; nothing can be fed after this."""
+    def flush(self) -> None:
+        """Take the rest of the mix; nothing can be fed after this."""
         self._add(np.zeros((self.track.info.channels, 0), np.float32), self._downmix.flush())
+
+    def finish(self) -> _Analysis:
+        """Return what was found, after `flush`."""
         encoded = self._encoder.finish() if self._encoder is not None and self.overview.frames else None
         level_db = 10 * math.log10(self._energy / self._count) if self._energy > 0 else None
         return _Analysis(self.overview.finish(), level_db, self._peak, encoded)

@@ -110,6 +110,18 @@ def test_gain_level_and_sound(row: Row) -> None:
     assert np.corrcoef(sum(sounds)[:, 0], original[:31999, 0])[0, 1] > 0.98
 
 
+def test_pictures_of_what_was_removed_reach_the_end(tmp_path: Path) -> None:
+    samples = speech_like(2.0, 16000)[0]
+    soundfile.write(tmp_path / "in.wav", samples, 16000, "FLOAT")
+    soundfile.write(tmp_path / "out.wav", 0.5 * samples, 16000, "FLOAT")
+    places = {"input": str(tmp_path / "in.wav"), "output": str(tmp_path / "out.wav")}
+    media = make_media(Row("a", facts={**places, "settings": {"mix": 1.0}}), sound=False)
+    assert media is not None
+    first, second, removed = media.clips
+    assert content(removed.picture) == content(second.picture) != content(first.picture)  # half was removed
+    assert removed.width_s == first.width_s == second.width_s >= removed.seconds
+
+
 def test_level_and_peak_are_those_of_the_channels_and_not_of_their_mix(tmp_path: Path) -> None:
     left = np.full(16000, 0.5, np.float32)
     left[100] = -0.75
