@@ -37,10 +37,6 @@ WAIT_LONG = "(set => { window.setTimeout = (f, ms) => set(f, ms < 3000 ? ms : 20
 """Script with which the page waits for the rest of a call from a busy server for minutes."""
 
 
-def seconds_cleaned(browser: Browser) -> float:
-    return float(browser.run(f"parseFloat({SO_FAR}) || 0"))
-
-
 def test_the_microphone_is_played_cleaned(tmp_path: Path) -> None:
     sound = write_speech(tmp_path / "speech.wav", 4.0, sample_rate=48000)
     options = (
