@@ -48,10 +48,10 @@ def update(names: Sequence[str] = ()) -> None:
         if name not in known:
             raise CheckpointError(f"no checkpoint '{name}' in {root}{nearest(name, known)}")
     for path in paths:
-        print(write_card(path))
         if path.stem in names or not has_graph(path):
             _, parity = export(path, path.with_suffix(".onnx"), shares_weights=True)
             print(f"{path.with_suffix('.onnx')}: {parity.worst:.1e} of the peak from the model")
+        print(write_card(path))  # with the facts of the new graph's card
     print(write_manifest(root))
 
 

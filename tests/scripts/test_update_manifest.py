@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import update_manifest
@@ -31,3 +33,20 @@ def test_update_manifest_makes_nothing_again(
     update_manifest.update()
     assert "tiny.md" in capsys.readouterr().out
     assert (tmp_path / named_checkpoints.MANIFEST).read_text().split()[1] == "tiny.safetensors"
+
+
+def test_update_manifest_describes_the_graph_that_it_has_written(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(named_checkpoints, "bundled_root", lambda what: tmp_path)
+    (tmp_path / "tiny.safetensors").write_bytes(tiny_checkpoint.read_bytes())
+    made = []
+
+    def export(*_: Any, **__: Any) -> tuple[None, SimpleNamespace]:
+        made.append("graph")
+        return None, SimpleNamespace(worst=0.0)
+
+    monkeypatch.setattr(update_manifest, "export", export)
+    monkeypatch.setattr(update_manifest, "write_card", lambda path: made.append("card"))
+    update_manifest.update(["tiny"])
+    assert made == ["graph", "card"]
