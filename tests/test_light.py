@@ -123,6 +123,15 @@ def test_what_needs_torch_is_named(light: LightInstallation, words: tuple[str, .
     assert f"{what} needs torch, which is not installed" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "meant"), [("denoise-16kk", "denoise-16k"), ("gtcrnn", "gtcrn")])
+def test_a_name_that_nothing_has_is_not_said_to_need_torch(
+    light: LightInstallation, name: str, meant: str
+) -> None:
+    done = light.audiotool("models", "show", name)
+    assert done.returncode == 2
+    assert f"no architecture is called '{name}'; did you mean '{meant}'?" in done.stderr
+
+
 PACKAGE = Path(checkpoint.__file__).parent
 
 

@@ -110,10 +110,10 @@ def _size(row: Row) -> list[str]:
 
 def unknown_model(name: str) -> UnknownCheckpoint:
     """Return the error for a name that is neither a checkpoint's nor an architecture's."""
-    from audiotool.models.registry import MODELS
+    from audiotool.modelcard import published
     from audiotool.named_checkpoints import named
 
-    close = nearest(name, [*named(), *MODELS.all()])
+    close = nearest(name, [*named(), *(row["model"] for row in published())])
     return UnknownCheckpoint(
         f"no checkpoint and no architecture is called '{name}'{close} `audiotool models list` names all"
     )

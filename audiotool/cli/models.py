@@ -15,7 +15,7 @@ from audiotool.cli.named_output import named, refuse_existing
 from audiotool.cli.screen import say, write, write_document
 from audiotool.cli.usage import Group
 from audiotool.errors import AudiotoolError, CheckpointError, PlanError, as_plan_error
-from audiotool.extras import require
+from audiotool.extras import is_there, require
 from audiotool.paths import refuse_url
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson
@@ -110,15 +110,18 @@ def show(
         facts = {"path": encodable(str(path)), **dataclasses.asdict(metadata)}
         brief = _brief(path, metadata) if not (full or as_json) else {}
     else:
-        require("torch", f"the architecture {name}")
         from audiotool.cli.model_tables import unknown_model
         from audiotool.configuration import build_config
+
+        counted = next((row for row in published() if row["model"] == name), None)
+        if counted is None and not is_there("torch"):
+            raise unknown_model(name)
+        require("torch", f"the architecture {name}")
         from audiotool.models.registry import MODELS
 
         if name not in MODELS:
             raise unknown_model(name)
         model_class = MODELS.get(name)
-        counted = next((row for row in published() if row["model"] == name), None)
         facts = Facts.of(model_class.outline({})).row() if counted is None else dict(counted)
         facts.pop("macs_per_second", None)
         facts |= {"reference": model_class.reference, "importer": _imports(name)}
