@@ -10,7 +10,6 @@ import numpy as np
 from audiotool import named_checkpoints
 from audiotool.arrays import Block
 from audiotool.checkpoint import Metadata
-from audiotool.dsp.bandwidth import FULL_BAND
 from audiotool.engines.base import Engine
 from audiotool.streaming.session import Settings
 
@@ -33,6 +32,8 @@ def edges_of(bands: Block | float, sample_rate: int, engine: Engine, settings: S
         sample_rate: Hz of the recording.
         settings: of the recording's stream.
     """
+    from audiotool.dsp.bandwidth import FULL_BAND
+
     rate = settings.rate_for(sample_rate, engine.sample_rate)
     bands = np.minimum(bands, sample_rate / 2)  # one that is given may be more
     full = bands > FULL_BAND * min(rate, engine.sample_rate) / 2
@@ -77,6 +78,8 @@ def _outcome(
 ) -> tuple[str, str | None]:
     """Return what is not as may be expected where the channels' bandwidths are from `low` to `high` Hz, ""
     for nothing, and the name of a model that does it, if there is one."""
+    from audiotool.dsp.bandwidth import FULL_BAND
+
     begin, end = engine.extends_from_hz or 0.0, engine.sample_rate / 2
     asked = settings.output_rate
     if low > FULL_BAND * end:
