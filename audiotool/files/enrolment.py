@@ -21,6 +21,8 @@ def read_enrolment(recording: str | os.PathLike[str], sample_rate: int) -> NDArr
     Raises:
         InputError: the recording cannot be read, is too short, or silent.
     """
+    # A path of another package may show itself otherwise.
+    recording = os.fspath(recording) if isinstance(recording, os.PathLike) else recording
     waveform, rate = read(recording)
     seconds = waveform.shape[1] / rate
     if seconds < SHORTEST_SECONDS:
