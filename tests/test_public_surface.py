@@ -160,7 +160,7 @@ def test_streams_and_states_are_shown_in_one_line() -> None:
         (live, "<LiveStream: {}, 2 channels at 48000"),
         (call, "<SharedStream: {}, 1 channel at 8000"),
     ):
-        latency = f"latency {1000 * stream.latency_seconds:.3g} ms>"
+        latency = f"latency {1000 * stream.latency_seconds:.1f} ms>"
         assert repr(stream) == f"{words.format(name)} Hz, {latency}"
     assert "values" not in repr(live.state())
     assert len(repr(live.state())) < 1000

@@ -38,7 +38,7 @@ class ArrayStream:
         channels = f"{session.channels} channel{'s' if session.channels > 1 else ''}"
         return (
             f"<{type(self).__name__}: {session.engine.name}, {channels} at {session.sample_rate} Hz,"
-            f" latency {1000 * self.latency_seconds:.3g} ms>"
+            f" latency {1000 * self.latency_seconds:.1f} ms>"
         )
 
     @property
