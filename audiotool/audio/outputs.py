@@ -80,7 +80,7 @@ def write(
         place = local_path(path)
         _write(place, str(place), waveform, sample_rate, subtype, format)
         return
-    if isinstance(path, io.TextIOBase):
+    if hasattr(path, "encoding"):  # also of wrappers, as those of `tempfile` and `codecs`
         raise InputError("an open file is written as bytes: open it with the mode 'wb'")
     if getattr(path, "closed", False):
         raise InputError(f"cannot write {OPEN_FILE}: it is closed")
@@ -90,7 +90,10 @@ def write(
         complete = Path(folder, "output")
         _write(complete, OPEN_FILE, waveform, sample_rate, subtype, format)
         with as_input_error(OPEN_FILE), complete.open("rb") as file:
-            shutil.copyfileobj(file, path)
+            try:
+                shutil.copyfileobj(file, path)
+            except io.UnsupportedOperation as error:
+                raise InputError(f"cannot write {OPEN_FILE}: it is open for reading") from error
 
 
 def _write(

@@ -369,7 +369,9 @@ def _reader_of(source: Any) -> AudioReader:
         data = source.read()
     except UnicodeDecodeError:  # of a file that is open for text, which may be a wrapper around one
         data = ""
-    except (OSError, ValueError) as error:  # closed, or open for writing alone
+    except io.UnsupportedOperation as error:
+        raise InputError(f"{OPEN_FILE} cannot be read: it is open for writing") from error
+    except (OSError, ValueError) as error:  # closed, or its disk fails
         raise InputError(f"{OPEN_FILE} cannot be read: {error}") from error
     if not isinstance(data, bytes):
         raise InputError("an open file is read as bytes: open it with the mode 'rb'")

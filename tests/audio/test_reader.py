@@ -261,7 +261,7 @@ def test_open_files_that_give_no_bytes_are_refused(tmp_path: Path) -> None:
         for source, message in (
             (text, "open it with the mode 'rb'"),
             (closed, "the open file cannot be read: read of closed file"),
-            (written, "the open file cannot be read: read"),
+            (written, "the open file cannot be read: it is open for writing"),
         ):
             with pytest.raises(InputError, match=message):
                 read(source)  # type: ignore[arg-type]
