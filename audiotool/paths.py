@@ -122,7 +122,7 @@ def local_path(place: object) -> str | Path:
     if not name:
         raise InputError("a path is empty")
     if is_url(name):
-        raise InputError(f"{name} is a URL, and functions take local files: fetch it, or use the command")
+        raise InputError(f"{name} is a URL, and functions read and write local files; commands take URLs")
     try:
         is_possible = b"\0" not in os.fsencode(name)
     except UnicodeEncodeError:

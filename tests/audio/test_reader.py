@@ -241,7 +241,7 @@ def test_open_files_are_read_from_their_position(tmp_path: Path, name: str) -> N
         (b"a.wav", "a path is a str or a Path, got bytes"),
         (0, "a path is a str or a Path, got int"),
         ("", "a path is empty"),
-        ("http://localhost:1/a.wav", "http://localhost:1/a.wav is a URL, and functions take local files"),
+        ("http://localhost:1/a.wav", "http://localhost:1/a.wav is a URL, and functions read and write local"),
         ("a\0b.wav", r"no file can be named 'a\x00b.wav'"),
         (io.StringIO("RIFF"), "open it with the mode 'rb'"),
         (io.BytesIO(), "the open file is empty from its position on"),
