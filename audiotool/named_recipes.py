@@ -8,15 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from audiotool.checkpoint import read_metadata
 from audiotool.configuration import quote
 from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
 from audiotool.named_checkpoints import bundled_root, named
-from audiotool.yaml_documents import parse_value
+from audiotool.yaml_documents import parse_value, yaml_text
 
 CHECKPOINT = ".safetensors"
 """Ending of the files that hold the recipe of their training."""
@@ -59,7 +57,7 @@ def text_of(path: Path) -> str:
         recipe = read_metadata(path).recipe
         if recipe is None:
             raise RecipeError(f"{path}: holds no recipe: its weights were imported")
-        return yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True)
+        return yaml_text(recipe)
     try:
         return read_text(path)
     except DocumentError as error:

@@ -1,4 +1,4 @@
-"""Read YAML from outside: plain values of limited size and depth.
+"""Read YAML from outside: plain values of limited size and depth; and write what is read as the same.
 
 The values are dictionaries, lists, strings, numbers, booleans and None. An alias counts as often as it is
 used, because a few lines of aliases can expand to more values than fit into memory.
@@ -42,6 +42,12 @@ def read_yaml(text: str, unique_keys: bool = True) -> Any:
         raise DocumentError(problem, mark.line + 1 if mark else None) from error
     except Exception as error:  # scalars whose tag they do not fit fail wherever they are converted
         raise DocumentError(f"a value is not of its type: {error}") from error
+
+
+def yaml_text(values: Any, width: float = 80) -> str:
+    """Return the YAML of plain values, from which `read_yaml` reads the same: text that looks like a number
+    of YAML 1.1 or 1.2 has quotes."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width)
 
 
 def parse_settings(settings: Sequence[str]) -> dict[str, Any]:
@@ -168,3 +174,13 @@ for _tag, _pattern in (
 ):
     _PlainLoader.add_implicit_resolver(_tag, re.compile(f"(?:{_pattern})$"), list("-+.0123456789"))
 _PlainLoader.yaml_constructors |= {_INT: _integer, _FLOAT: _number}
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, which quotes what either version of YAML reads as another type."""
+
+
+_Dumper.yaml_implicit_resolvers = {
+    first: [*resolvers, *yaml.SafeDumper.yaml_implicit_resolvers.get(first, [])]
+    for first, resolvers in _PlainLoader.yaml_implicit_resolvers.items()
+}

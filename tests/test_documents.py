@@ -15,7 +15,7 @@ from audiotool.errors import CheckpointError, RecipeError
 from audiotool.importers.base import read_config
 from audiotool.recipe.load import load
 from audiotool.value_types import quote
-from audiotool.yaml_documents import parse_settings, read_yaml
+from audiotool.yaml_documents import parse_settings, read_yaml, yaml_text
 
 LAUGHS = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]\n" for n in range(1, 40))
 MERGES = "m0: &m0 {k: 1}\n" + "".join(f"m{n}: &m{n} {{<<: [*m{n - 1}, *m{n - 1}]}}\n" for n in range(1, 40))
@@ -80,6 +80,12 @@ def test_yaml(tmp_path: Path, kind: str) -> None:
 )
 def test_plain_values(text: str, values: Any) -> None:
     assert read_yaml(text) == values
+
+
+def test_written_values_are_read_as_the_same() -> None:
+    texts = ["1e5", "1e-5", "+1e3", "0o10", "010", "1:20", "yes", "2024-02-30", "~", "-", "a: b", "é"]
+    values = {"texts": texts, "numbers": [1e-5, 1e5, 1e22, 8, -0.5, float("inf")], "1e5": [True, None, {}]}
+    assert read_yaml(yaml_text(values)) == values
 
 
 @pytest.mark.parametrize("text", ["1" * 50_000 + "x", "-." + "1" * 50_000 + "x", "1_" * 25_000 + ".x"])

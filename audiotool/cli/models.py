@@ -432,9 +432,9 @@ def _imports(name: str) -> str:
 
 
 def _as_yaml(facts: dict[str, Any]) -> str:
-    import yaml
+    from audiotool.yaml_documents import yaml_text
 
     # Through JSON, so that tuples are lists.
     plain = json.loads(json.dumps(facts))
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=float("inf"))
+    text = yaml_text(plain, width=float("inf"))
     return "".join(f"{printable(line)}\n" for line in text.split("\n")[:-1])

@@ -68,9 +68,8 @@ def show(
 
     Of a checkpoint it is the recipe of its training, as it was understood.
     """
-    import yaml
-
     from audiotool.named_recipes import find, text_of
+    from audiotool.yaml_documents import yaml_text
 
     if not (as_json or resolved or settings):
         write(text_of(find(name)))
@@ -81,7 +80,7 @@ def show(
     if as_json:
         write_document("recipes show", recipe=plain)
     else:
-        write(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True))
+        write(yaml_text(plain))
 
 
 @app.command()

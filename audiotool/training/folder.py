@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from audiotool.atomic import held, replacing, write_text
 from audiotool.data.config import Section
@@ -31,6 +30,7 @@ from audiotool.errors import CheckpointError, InputError, RecipeError
 from audiotool.recipe.former_keys import renamed
 from audiotool.recipe.schema import Recipe
 from audiotool.writable import cause, refusal
+from audiotool.yaml_documents import yaml_text
 
 STATE_FORMAT = 1
 
@@ -162,8 +162,7 @@ class RunFolder:
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Write the resolved recipe into the folder, from which `--resume` reads it."""
-        text = yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True)
-        write_text(self.recipe, text)
+        write_text(self.recipe, yaml_text(recipe.plain()))
 
     def save_state(self, state: dict[str, Any], keep: int) -> None:
         """Write a state and remove all states but the newest `keep`.
