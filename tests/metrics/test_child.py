@@ -44,6 +44,7 @@ def ask_and_interrupt(child: Child, request: bytes, error: BaseException) -> Non
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no alarms")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), TimeoutError("limit")])
 def test_the_request_after_an_interrupted_one_gets_its_own_answer(child: Child, error: BaseException) -> None:
     assert child.ask(b"first\n") == {"request": "first"}
@@ -52,6 +53,7 @@ def test_the_request_after_an_interrupted_one_gets_its_own_answer(child: Child, 
     assert child.ask(b"second\n") == {"request": "second"}
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other programs")
 def test_an_interrupt_of_the_process_group_spares_the_worker() -> None:
     worker, silence = PesqWorker(timeout_s=PATIENCE), np.zeros(8000)
     assert worker.score(silence, silence, 8000) is None
