@@ -1,7 +1,7 @@
 """Griffin-Lim: estimate a waveform from a mel without training, as a baseline for vocoders.
 
 The mel's logarithm is undone and the filterbank is inverted by least squares. Phases are estimated by
-repeated synthesis and analysis (torchaudio's implementation, with momentum).
+repeated synthesis and analysis with momentum, as torchaudio does.
 
 References: Griffin and Lim, Signal estimation from modified short-time Fourier transform, TASSP 1984;
 Perraudin, Balazs, Søndergaard, A fast Griffin-Lim algorithm, WASPAA 2013.
@@ -33,26 +33,27 @@ def griffin_lim(mel: Tensor, config: MelConfig, iterations: int = ITERATIONS) ->
         config: the mel's definition.
         iterations: back and forth, from phases that are always the same.
     """
-    from torchaudio.functional import griffinlim
-
     length = mel.shape[-1] * config.hop_length
     if mel.shape[-1] < 2:
         return mel.new_zeros(mel.shape[0], length)
     win_length = config.win_length or config.n_fft
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        waveform = griffinlim(
-            magnitude_of(mel, config),
-            window=torch.hann_window(win_length, device=mel.device),
-            n_fft=config.n_fft,
-            hop_length=config.hop_length,
-            win_length=win_length,
-            power=1.0,
-            n_iter=iterations,
-            momentum=MOMENTUM,
-            length=None,
-            rand_init=True,
-        )
+    magnitude = magnitude_of(mel, config)
+    transform: dict[str, Any] = {
+        "n_fft": config.n_fft,
+        "hop_length": config.hop_length,
+        "win_length": win_length,
+        "window": torch.hann_window(win_length, device=mel.device),
+    }
+    # Not torch's global generator, which is the caller's and that of all threads.
+    generator, dtype = torch.Generator().manual_seed(0), magnitude.dtype.to_complex()
+    phase = torch.rand(magnitude.shape, dtype=dtype, generator=generator).to(mel.device)
+    previous = torch.zeros_like(phase)
+    for _ in range(iterations):
+        waveform = torch.istft(magnitude * phase, **transform)
+        rebuilt = torch.stft(waveform, **transform, return_complex=True)
+        phase = rebuilt - previous * (MOMENTUM / (1 + MOMENTUM))
+        phase, previous = phase / (phase.abs() + 1e-16), rebuilt
+    waveform = torch.istft(magnitude * phase, **transform)
     # torchaudio centres frames on n * hop. This is the offset of our frames from there.
     later = config.lookahead + 1 - config.n_fft // 2
     waveform = F.pad(waveform, (later, 0))
