@@ -4,7 +4,8 @@
 
 `feed` takes a block and returns the output that is ready; `flush` returns the tail. Blocks are numpy float32
 (channels, time). A session that an exception has interrupted within a block, as Ctrl-C does, holds a part of
-it, and goes on only after `reset` or `restore`.
+it, and goes on only after `reset` or `restore`. So does one that has refused a state: it may hold a part of
+that.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from audiotool.streaming.streamer import CausalStreamer
 from audiotool.streaming.upper_band import RemovalGain
 from audiotool.value_types import quote
 
-INTERRUPTED = "this stream was interrupted within a block: begin anew, or from the last state()"
+INTERRUPTED = (
+    "this stream was interrupted within a block, or has refused a state: begin anew, or from the last state()"
+)
 
 LONGEST_CHUNK_SECONDS = 3600.0
 """Greatest `chunk_seconds`. Longer chunks are not faster and take more memory."""
@@ -246,7 +249,7 @@ class Session(Carrier):
 
     @property
     def is_interrupted(self) -> bool:
-        """Whether an exception has left a part of a block in the state."""
+        """Whether an exception has left a part of a block, or of another state, in the state."""
         return self._within_block
 
     def begin_block(self) -> None:
@@ -274,16 +277,18 @@ class Session(Carrier):
         Raises:
             StreamError: the state is of another kind of session, or damaged.
         """
-        self._within_block = False
+        self._within_block = True  # a state that is refused may have been taken in part
         try:
             super().restore(state)
             # One step checks a state from outside as a whole. Then the state is restored again.
-            self.feed(np.zeros((self.channels, self._step_length), np.float32))
+            self._push(np.zeros((self.channels, self._step_length), np.float32))
+            self._pull()
             super().restore(state)
         except StreamError:
             raise
         except Exception as error:  # a manipulated state may fail anywhere
             raise StreamError(DAMAGED) from error
+        self.end_block()
 
     @property
     def model_shape(self) -> tuple[int, int]:
