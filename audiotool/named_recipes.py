@@ -55,7 +55,7 @@ def text_of(path: Path) -> str:
     """
     if path.suffix == CHECKPOINT:
         recipe = read_metadata(path).recipe
-        if recipe is None:
+        if not recipe:
             raise RecipeError(f"{path}: holds no recipe: its weights were imported")
         return yaml_text(recipe)
     try:
