@@ -273,7 +273,7 @@ def _rows(job: Job, work: Work, result: FileResult | None, interrupted: str = ""
     # A job that is not scored has one row for all of its stems.
     stems = result.outputs[: len(job.target.stems)]
     together = Written(max(stem.peak for stem in stems), sum(stem.limited for stem in stems))
-    written = [stems[n] for n in order] or [together]
+    written = [result.outputs[n] for n in order] or [together]
     for row, output in zip(rows, written, strict=True):
         row.facts |= {
             "seconds": round(result.seconds, 3),
