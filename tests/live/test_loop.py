@@ -186,17 +186,24 @@ def test_input_that_is_lost_is_counted(pipeline: audiotool.Pipeline, tmp_path: P
     assert frames == {(RATE // BLOCK + 10) * BLOCK}
 
 
+def stalled(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Let models stand still: the first event is set when one does, the second lets it go on."""
+    stands, goes_on, feed = threading.Event(), threading.Event(), LiveStream.feed
+
+    def waiting(stream: LiveStream, samples: np.ndarray) -> np.ndarray:
+        stands.set()
+        goes_on.wait(PATIENCE)
+        return feed(stream, samples)
+
+    monkeypatch.setattr(LiveStream, "feed", waiting)
+    return stands, goes_on
+
+
 def test_a_model_that_stood_still_goes_on_in_time(
     pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """For 3 s: what the ring does not hold is silence in its place, and the latency stays."""
-    goes_on, feed = threading.Event(), LiveStream.feed
-
-    def stalled(stream: LiveStream, samples: np.ndarray) -> np.ndarray:
-        goes_on.wait(PATIENCE)
-        return feed(stream, samples)
-
-    monkeypatch.setattr(LiveStream, "feed", stalled)
+    _, goes_on = stalled(monkeypatch)
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
     recorder = Recorder(*places, RATE)
     loop, fake = opened(pipeline.live(RATE), recorder)
@@ -226,14 +233,7 @@ def test_input_that_is_lost_at_the_end_is_silence(
     pipeline: audiotool.Pipeline, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """The devices are released while the model still stands."""
-    stands, goes_on, feed = threading.Event(), threading.Event(), LiveStream.feed
-
-    def stalled(stream: LiveStream, samples: np.ndarray) -> np.ndarray:
-        stands.set()
-        goes_on.wait(PATIENCE)
-        return feed(stream, samples)
-
-    monkeypatch.setattr(LiveStream, "feed", stalled)
+    stands, goes_on = stalled(monkeypatch)
     places = (tmp_path / "in.wav", tmp_path / "out.wav")
     recorder = Recorder(*places, RATE)
     loop, fake = opened(pipeline.live(RATE), recorder)
