@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
-from typing import Any, BinaryIO, TextIO
+from typing import BinaryIO, TextIO
 
 from audiotool.errors import InputError
 
@@ -46,25 +46,6 @@ class StandardOutput(io.TextIOWrapper):
             super().flush()
 
 
-class Descriptor(io.RawIOBase):
-    """A file descriptor for writing, which is never closed."""
-
-    def __init__(self, number: int) -> None:
-        self._number = number
-
-    def writable(self) -> bool:
-        return True
-
-    def fileno(self) -> int:
-        return self._number
-
-    def isatty(self) -> bool:
-        return os.isatty(self._number)
-
-    def write(self, data: Any) -> int:
-        return os.write(self._number, data)
-
-
 class StandardError(io.TextIOWrapper):
     """Standard error whose writes never fail: text that cannot be written is dropped.
 
@@ -76,7 +57,7 @@ class StandardError(io.TextIOWrapper):
 
     def __init__(self, encoding: str) -> None:
         self._lock, self._silences = threading.Lock(), 0
-        buffer = io.BufferedWriter(Descriptor(os.dup(2)))
+        buffer = io.BufferedWriter(io.FileIO(os.dup(2), "wb", closefd=False))
         super().__init__(buffer, encoding=encoding, errors=ESCAPE, line_buffering=True)
 
     def write(self, text: str) -> int:

@@ -27,7 +27,7 @@ from audiotool.cli.report import begin, look, page_sound
 from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count
-from audiotool.errors import InputError, PlanError, RecipeError, as_plan_error
+from audiotool.errors import InputError, PlanError, as_plan_error
 from audiotool.paths import Folders, clash, refuse_url
 from audiotool.signals import HANG_UP, deferred
 from audiotool.tasks import completion
@@ -160,7 +160,7 @@ def evaluate(
     if mapss_backbone is not None:
         # Worker processes read it from the environment, like the path of the interpreter.
         os.environ["AUDIOTOOL_MAPSS_BACKBONE"] = str(mapss_backbone)
-    scoring = _scoring(task)
+    scoring = TASKS.get(task).scoring
     pairs = _pairs(reference, estimate, noisy, listed, scoring)
     has_reference = any(pair.reference for pair in pairs)
     names = chosen_metrics(metrics, scoring.metrics, has_reference)
@@ -393,18 +393,6 @@ def _thresholds(asked: Sequence[str], has_reference: bool, has_noisy: bool) -> l
         if threshold.column != threshold.metric and not has_noisy:
             raise PlanError(f"{threshold.column} is a difference from the unprocessed input: give --noisy")
     return thresholds
-
-
-def _scoring(task: str) -> Scoring:
-    """Return how the outputs of a task are scored.
-
-    Raises:
-        PlanError: there is no such task.
-    """
-    try:
-        return TASKS.get(task).scoring
-    except RecipeError as error:
-        raise PlanError(str(error)) from error
 
 
 def _score(
