@@ -23,7 +23,7 @@ from audiotool.cli.metric_options import (
 )
 from audiotool.cli.named_output import refuse_existing, refuse_foreign
 from audiotool.cli.progress import Events
-from audiotool.cli.report import begin, look, page_sound
+from audiotool.cli.report_making import begin, look, page_sound
 from audiotool.cli.screen import say
 from audiotool.cli.unwritten import Unwritten
 from audiotool.cores import core_count

@@ -20,6 +20,7 @@ from audiotool.batch.processes import prepare
 from audiotool.cli import screen
 from audiotool.cli.named_output import refuse_foreign
 from audiotool.cli.progress import Events, batch_summary, make_watcher
+from audiotool.cli.report_making import begin, page_sound
 from audiotool.cli.screen import say, write
 from audiotool.cli.unwritten import Unwritten
 from audiotool.errors import CheckpointError, PlanError, UnknownCheckpoint, as_plan_error
@@ -123,8 +124,6 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
     processor = task.processor(checkpoint)
     sound = started = None
     if options.report or options.as_json:
-        from audiotool.cli.report import begin, page_sound
-
         sound = page_sound(options.report, options.report_audio, (job.source for job in plan.jobs))
         shard = None if layout.shard is None else str(layout.shard)
         planned = len(plan.jobs) + len(plan.skipped)
@@ -158,7 +157,7 @@ def run_task(task_class: type[Task], options: TaskOptions) -> None:
                     _write_reports(plan, outcomes, task, started, sound, unwritten)
                     unwritten.say()
             raise
-    to_stdout = any(str(s) == "-" for job in plan.jobs for s in job.target.stems)
+    to_stdout = any(str(s) == PIPE for job in plan.jobs for s in job.target.stems)
     with unwritten.held_back():
         if options.as_json and report is not None:
             from audiotool.report.json_document import to_json

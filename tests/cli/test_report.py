@@ -117,7 +117,7 @@ def test_a_page_that_takes_long_says_how_far_it_is(
     write_reports([Path("r.json")], Report(rows))
     show = ("report", "show", "r.json", "-o", "r.html")
     assert "pictures" not in run_command(*show).stderr
-    monkeypatch.setattr("audiotool.cli.report.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("audiotool.cli.report_making.LINE_SECONDS", 0.0)
     assert "audiotool: pictures of 2 of 3 rows are drawn\n" in run_command(*show).stderr
     assert run_command(*show, "--quiet").stderr == ""
 
