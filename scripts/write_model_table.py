@@ -22,7 +22,7 @@ from plain_errors import run_script
 from audiotool.engines.cost import count_macs
 from audiotool.exporting.graph_step import refusal
 from audiotool.importers.base import IMPORTERS
-from audiotool.modelcard import Facts
+from audiotool.model_facts import Facts
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
 from audiotool.tasks.base import served_by

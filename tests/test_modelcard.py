@@ -5,7 +5,8 @@ from __future__ import annotations
 from audiotool.checkpoint import Metadata
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
-from audiotool.modelcard import Facts, card, means_of
+from audiotool.model_facts import Facts
+from audiotool.modelcard import card, means_of
 
 FACTS = Facts("cleanunet", "Kong et al.", ("denoise",), 1234567, 16000, 160, True, ("speech",), 1)
 

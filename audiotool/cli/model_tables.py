@@ -110,7 +110,7 @@ def _size(row: Row) -> list[str]:
 
 def unknown_model(name: str) -> UnknownCheckpoint:
     """Return the error for a name that is neither a checkpoint's nor an architecture's."""
-    from audiotool.modelcard import published
+    from audiotool.model_facts import published
     from audiotool.named_checkpoints import named
 
     close = nearest(name, [*named(), *(row["model"] for row in published())])

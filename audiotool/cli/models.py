@@ -59,7 +59,7 @@ def list_models(
         print_checkpoints,
         print_faults,
     )
-    from audiotool.modelcard import published
+    from audiotool.model_facts import published
 
     checkpoints, faults = _rows(named_checkpoints.bundled(), cost)
     imported, more = _rows(named_checkpoints.imported(), cost)
@@ -101,7 +101,7 @@ def show(
     --full adds what a checkpoint was trained with and on, and every setting; --json prints all of that.
     """
     from audiotool import checkpoint, named_checkpoints
-    from audiotool.modelcard import Facts, published
+    from audiotool.model_facts import Facts, published
 
     name = named_checkpoints.defaults().get(name, name)
     if name in named_checkpoints.named() or Path(name).suffix or Path(name).is_file():
@@ -360,7 +360,7 @@ def _rows(checkpoints: Mapping[str, Path], cost: bool) -> tuple[list[dict[str, A
 
 def _checkpoint(name: str, path: Path, cost: bool) -> dict[str, Any]:
     from audiotool import checkpoint
-    from audiotool.modelcard import facts_of
+    from audiotool.model_facts import facts_of
     from audiotool.tasks.base import TASKS
 
     metadata = checkpoint.read_metadata(path)
@@ -396,7 +396,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     """Return the ten facts that `models show` prints without --full."""
     from audiotool import checkpoint
     from audiotool.cli.model_tables import change
-    from audiotool.modelcard import facts_of
+    from audiotool.model_facts import facts_of
     from audiotool.tasks.base import TASKS
 
     facts, _ = facts_of(path, metadata)

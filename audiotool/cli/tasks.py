@@ -319,7 +319,7 @@ def requested_checkpoint(options: TaskOptions) -> str | None:
         try:
             resolve(options.model)
         except UnknownCheckpoint as error:
-            from audiotool.modelcard import published
+            from audiotool.model_facts import published
 
             if options.model not in {row["model"] for row in published()}:
                 raise

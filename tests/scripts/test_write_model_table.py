@@ -14,7 +14,7 @@ import write_model_table
 from audiotool import models
 from audiotool.engines.cost import count_macs
 from audiotool.importers.base import IMPORTERS
-from audiotool.modelcard import SHARED, Facts, published
+from audiotool.model_facts import SHARED, Facts, published
 from audiotool.models.registry import MODELS
 
 ROOT = Path(__file__).parents[2]
