@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from safetensors import SafetensorError, safe_open
 
 from audiotool.atomic import replacing
-from audiotool.configuration import Rate, check_types, quote
+from audiotool.configuration import Rate, check_types
 from audiotool.device import find_device, name_of
 from audiotool.documents import DocumentError, read_json
 from audiotool.errors import (
@@ -41,6 +41,7 @@ from audiotool.errors import (
 )
 from audiotool.extras import require
 from audiotool.paths import in_utf8
+from audiotool.value_types import quote
 from audiotool.version import __version__
 from audiotool.writable import cause
 

@@ -8,11 +8,12 @@ time or memory. `value_types` checks the values; recipes, which are nested, are 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypeVar
 
-from audiotool.discovery import constructor_options, nearest
 from audiotool.errors import CheckpointError, RecipeError
+from audiotool.text import nearest
 from audiotool.value_types import (
     Items,
     Pattern,
@@ -22,8 +23,6 @@ from audiotool.value_types import (
     quote,
     tuple_arguments,
 )
-
-__all__ = ["build_config", "check_types", "frozen", "quote"]
 
 ConfigT = TypeVar("ConfigT")
 
@@ -109,6 +108,11 @@ def check_types(config_class: Callable[..., Any], values: Mapping[str, Any], nam
     found = problems(config_class, values)
     if found:
         raise CheckpointError("; ".join(f"{name}{problem}" for problem in found))
+
+
+def constructor_options(found: type) -> list[str]:
+    """Return the names of a class's arguments, which a recipe may set."""
+    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
 def constructor_arguments(found: type, options: Mapping[str, Any], name: str) -> dict[str, Any]:

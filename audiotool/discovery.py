@@ -16,11 +16,9 @@ out, and one line in the log names its package.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import importlib.util
-import inspect
 import logging
 import pkgutil
 from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
@@ -28,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeGuard, TypeVar, cast
 from audiotool import stdio
 from audiotool.errors import AudiotoolError
 from audiotool.signals import EndRequest
-from audiotool.text import one_line
+from audiotool.text import nearest, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -37,32 +35,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
-
-
-def closest(word: str, allowed: list[str]) -> str | None:
-    """Return the allowed word that is most like a misspelt one, None if none is.
-
-    Upper and lower case do not count. At least seven tenths of a word have to be right, or half of one that
-    begins with the same four letters.
-    """
-    word, folded = word.lower(), {name.lower(): name for name in reversed(allowed)}
-    begun = [name for name in folded if name.startswith(word[:4])]
-    # A wrong letter is a third of a word of three.
-    cutoff = 0.7 if len(word) > 3 else 0.65
-    found = difflib.get_close_matches(word, folded, n=1, cutoff=cutoff)
-    found = found or difflib.get_close_matches(word, begun, n=1, cutoff=0.5)
-    return folded[found[0]] if found else None
-
-
-def nearest(word: str, allowed: list[str]) -> str:
-    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
-    found = closest(word, allowed)
-    return "." if found is None else f"; did you mean '{found}'?"
-
-
-def constructor_options(found: type) -> list[str]:
-    """Return the names of a class's arguments, which a recipe may set."""
-    return [name for name in inspect.signature(found).parameters if name not in ("args", "kwargs")]
 
 
 def is_subclass(value: object, base: type[T]) -> TypeGuard[type[T]]:

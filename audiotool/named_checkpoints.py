@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from audiotool.checkpoint import Metadata, files_of, read_metadata, sha256
-from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, UnknownCheckpoint
+from audiotool.text import nearest
 from audiotool.value_types import quote
 
 FULL_BAND_HZ = 24000

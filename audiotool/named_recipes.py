@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from audiotool.checkpoint import read_metadata
-from audiotool.configuration import quote
-from audiotool.discovery import nearest
 from audiotool.documents import DocumentError, read_text
 from audiotool.errors import RecipeError
 from audiotool.named_checkpoints import bundled_root, named
+from audiotool.text import nearest
+from audiotool.value_types import quote
 from audiotool.yaml_documents import parse_value, yaml_text
 
 CHECKPOINT = ".safetensors"

@@ -1,4 +1,5 @@
-"""Text from outside (names of files, tags, messages of libraries), prepared for display and for files.
+"""Text from outside (names of files, tags, messages of libraries), prepared for display and for files; and
+what a misspelt name may have been meant as.
 
 Python keeps the bytes of a name that is not UTF-8 as lone surrogates, which cannot be encoded. A name may
 also hold control characters of a terminal, be a formula to a spreadsheet, or be a URL with a password. All
@@ -10,6 +11,7 @@ URL needs no further care.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import unicodedata
@@ -112,6 +114,27 @@ def listed(names: Sequence[str]) -> str:
     """Return the first three names, and how many more there are."""
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(names[:3]) + more
+
+
+def closest(word: str, allowed: list[str]) -> str | None:
+    """Return the allowed word that is most like a misspelt one, None if none is.
+
+    Upper and lower case do not count. At least seven tenths of a word have to be right, or half of one that
+    begins with the same four letters.
+    """
+    word, folded = word.lower(), {name.lower(): name for name in reversed(allowed)}
+    begun = [name for name in folded if name.startswith(word[:4])]
+    # A wrong letter is a third of a word of three.
+    cutoff = 0.7 if len(word) > 3 else 0.65
+    found = difflib.get_close_matches(word, folded, n=1, cutoff=cutoff)
+    found = found or difflib.get_close_matches(word, begun, n=1, cutoff=0.5)
+    return folded[found[0]] if found else None
+
+
+def nearest(word: str, allowed: list[str]) -> str:
+    """Return the end of a message: `"; did you mean 'x'?"` with the closest allowed word, or `"."`."""
+    found = closest(word, allowed)
+    return "." if found is None else f"; did you mean '{found}'?"
 
 
 def composed(name: str) -> str:

@@ -17,11 +17,11 @@ from plain_errors import run_script
 
 from audiotool import checkpoint, named_checkpoints
 from audiotool.atomic import write_text
-from audiotool.discovery import nearest
 from audiotool.engines.onnx import OnnxEngine
 from audiotool.errors import CheckpointError
 from audiotool.exporting.export import export
 from audiotool.modelcard import write_card
+from audiotool.text import nearest
 
 
 def has_graph(path: Path) -> bool:

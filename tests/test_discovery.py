@@ -37,23 +37,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize(
-    ("word", "allowed", "close"),
-    [
-        ("Denois", ["bench", "denoise"], "denoise"),
-        ("wax", ["flac", "wav"], "wav"),
-        ("eval", ["evaluate", "live"], "evaluate"),
-        ("hop_size", ["power", "hop_length"], "hop_length"),
-        ("super", ["serve", "super-resolve"], "super-resolve"),
-        ("record", ["recipes", "report"], None),
-        ("import", ["plot", "report"], None),
-        ("", ["report"], None),
-    ],
-)
-def test_the_closest_word_is_near_or_begins_alike(word: str, allowed: list[str], close: str | None) -> None:
-    assert discovery.closest(word, allowed) == close
-
-
 def test_a_metric_of_another_package_is_found_by_its_name(place: Path) -> None:
     install_plugin(
         place, "toy-scores", {"toy_scores": WER}, {"audiotool.metrics": {"wer": "toy_scores:WordErrorRate"}}

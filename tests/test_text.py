@@ -10,6 +10,7 @@ import pytest
 
 from audiotool.errors import AudiotoolError
 from audiotool.text import (
+    closest,
     composed,
     csv_cell,
     encodable,
@@ -118,3 +119,20 @@ def test_other_cells_stay(value: str | float | None) -> None:
     assert csv_cell(value) == value
     if isinstance(value, str):
         assert from_csv_cell(value) == value
+
+
+@pytest.mark.parametrize(
+    ("word", "allowed", "close"),
+    [
+        ("Denois", ["bench", "denoise"], "denoise"),
+        ("wax", ["flac", "wav"], "wav"),
+        ("eval", ["evaluate", "live"], "evaluate"),
+        ("hop_size", ["power", "hop_length"], "hop_length"),
+        ("super", ["serve", "super-resolve"], "super-resolve"),
+        ("record", ["recipes", "report"], None),
+        ("import", ["plot", "report"], None),
+        ("", ["report"], None),
+    ],
+)
+def test_the_closest_word_is_near_or_begins_alike(word: str, allowed: list[str], close: str | None) -> None:
+    assert closest(word, allowed) == close

@@ -10,8 +10,8 @@ import os
 from pathlib import Path
 
 from audiotool import extras
-from audiotool.discovery import nearest
 from audiotool.errors import InputError
+from audiotool.text import nearest
 
 FORMATS = {
     ".wav": "WAV",

@@ -8,7 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from audiotool.audio.formats import readable_endings
-from audiotool.discovery import closest
+from audiotool.text import closest
 
 
 def near_name(missing: Path, others: Collection[str] = (), endings: Collection[str] | None = None) -> str:

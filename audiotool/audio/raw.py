@@ -15,8 +15,8 @@ from audiotool.arrays import in_whole_hertz, whole_number
 from audiotool.audio.extras import Extras
 from audiotool.audio.formats import SAMPLE_BYTES
 from audiotool.audio.levels import FloatBlock, rounded
-from audiotool.discovery import nearest
 from audiotool.errors import InputError
+from audiotool.text import nearest
 from audiotool.value_types import quote
 
 SUBTYPES = {

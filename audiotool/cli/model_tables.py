@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from audiotool.cli.screen import show, table, write
-from audiotool.discovery import nearest
 from audiotool.errors import UnknownCheckpoint
-from audiotool.text import one_line
+from audiotool.text import nearest, one_line
 
 METRICS = 3
 """Number of a task's metrics that are shown."""

@@ -10,8 +10,7 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-from audiotool.discovery import nearest
-from audiotool.text import one_line
+from audiotool.text import nearest, one_line
 
 NO_NUMBER = re.compile(r"'(.*)' is not a valid (float|integer)(?: range)?\.", re.DOTALL)
 """What click says of a value that is no number."""

@@ -22,10 +22,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.configuration import Bands, Hertz, Length, Positive, Rate, Real, build_config, quote
-from audiotool.discovery import nearest
+from audiotool.configuration import Bands, Hertz, Length, Positive, Rate, Real, build_config
 from audiotool.dsp.framing import Padding, StreamingFrames, edge_length, hann
 from audiotool.errors import CheckpointError, InputError
+from audiotool.text import nearest
+from audiotool.value_types import quote
 
 
 @dataclass(frozen=True)

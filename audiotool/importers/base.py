@@ -31,13 +31,14 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, describe_model, read_metadata, refuse_state, sha256
-from audiotool.configuration import quote
-from audiotool.discovery import Catalogue, nearest
+from audiotool.discovery import Catalogue
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError
 from audiotool.importers.torch_file import read_torch, tensor_names
 from audiotool.models.base import Model
 from audiotool.models.registry import MODELS
+from audiotool.text import nearest
+from audiotool.value_types import quote
 from audiotool.yaml_documents import read_yaml
 
 

@@ -21,12 +21,12 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, Packaged, entry
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 from audiotool.importers.torch_file import read_torch, tensor_names
+from audiotool.value_types import quote
 
 GRAPHS = ("enc.onnx", "erb_dec.onnx", "df_dec.onnx")
 FILES = (*GRAPHS, "config.ini")

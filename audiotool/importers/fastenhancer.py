@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, renamed
 from audiotool.importers.onnx_file import OnnxGraph, read_onnx
+from audiotool.value_types import quote
 
 RENAMED = (
     (r"^encoder\.(\d+)\.0\.", r"encoder.\1.0."),

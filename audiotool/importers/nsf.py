@@ -20,7 +20,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
     Importer,
@@ -33,6 +32,7 @@ from audiotool.importers.base import (
 )
 from audiotool.models.layers.harmonic_noise_mix import HIGH_UNVOICED, HIGH_VOICED, LOW_UNVOICED, LOW_VOICED
 from audiotool.models.nsf import FILTER_SCALE, MEL
+from audiotool.value_types import quote
 
 RENAMED = (
     (r"^m_cond(?:ition)?\.l_blstm\.l_blstm\.(\w+)_l0_reverse$", r"condition.blstm.back.\1_l0"),

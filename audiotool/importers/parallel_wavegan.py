@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from audiotool.checkpoint import Metadata, sha256
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError, DependencyError
 from audiotool.extras import install
 from audiotool.importers.base import Importer, Options, entries, entry, read_config, require, state_dict
@@ -20,6 +19,7 @@ from audiotool.importers.hdf5 import read_array
 from audiotool.importers.mel import official_mel
 from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fold_weights
+from audiotool.value_types import quote
 
 log = logging.getLogger(__name__)
 

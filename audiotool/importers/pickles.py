@@ -17,8 +17,8 @@ from typing import IO, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from audiotool.configuration import quote
 from audiotool.documents import MAX_DEPTH
+from audiotool.value_types import quote
 
 PLAIN: dict[tuple[str, str], Any] = {
     ("__builtin__", "set"): set,

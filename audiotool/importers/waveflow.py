@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
     Importer,
@@ -32,6 +31,7 @@ from audiotool.importers.pickles import ArrayUnpickler, PickledArray
 from audiotool.importers.torch_file import check_size
 from audiotool.importers.waveglow import DATA_CONFIG, mel_definition
 from audiotool.models.layers.weight_norm import fold_weights
+from audiotool.value_types import quote
 
 L0SG = {"n_height": "rows", "n_flow": "n_flows", "n_layer": "n_layers", "res_channels": "channels"}
 """Official keys of L0SG's configuration -> fields of `WaveFlowConfig`."""

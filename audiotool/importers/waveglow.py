@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
@@ -22,6 +21,7 @@ from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.importers.mel import official_mel
 from audiotool.importers.torch_file import read_torch
 from audiotool.models.layers.weight_norm import fold_weights
+from audiotool.value_types import quote
 
 STAND_INS = (
     "glow.WaveGlow",

@@ -9,7 +9,6 @@ from typing import Any
 
 from torch import Tensor
 
-from audiotool.configuration import quote
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Options, entry, read_config, require, state_dict
 from audiotool.importers.parallel_wavegan import (
@@ -19,6 +18,7 @@ from audiotool.importers.parallel_wavegan import (
     upsampling_values,
 )
 from audiotool.models.layers.weight_norm import fold_weights
+from audiotool.value_types import quote
 
 PREEMPHASIS = 0.85
 """Coefficient of the official pre-emphasis, which the configuration does not hold."""

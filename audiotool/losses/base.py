@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from audiotool.configuration import constructor_arguments
-from audiotool.discovery import Catalogue, constructor_options
+from audiotool.configuration import constructor_arguments, constructor_options
+from audiotool.discovery import Catalogue
 from audiotool.errors import RecipeError
 
 

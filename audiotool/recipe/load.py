@@ -10,13 +10,14 @@ from typing import Annotated, Any, NoReturn, Union
 
 from pydantic import BaseModel, ValidationError
 
-from audiotool.configuration import quote
-from audiotool.discovery import is_subclass, nearest
+from audiotool.discovery import is_subclass
 from audiotool.errors import RecipeError
 from audiotool.named_recipes import find, values_of
 from audiotool.recipe.former_keys import FORMER_KEYS, renamed
 from audiotool.recipe.names import check_names
 from audiotool.recipe.schema import Recipe
+from audiotool.text import nearest
+from audiotool.value_types import quote
 from audiotool.yaml_documents import parse_value
 
 INHERITANCE = "; recipes extend no other: begin with `audiotool recipes show NAME > own.yaml`."

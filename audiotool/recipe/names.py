@@ -6,7 +6,6 @@ from typing import Any
 
 from audiotool.configuration import build_config, constructor_arguments
 from audiotool.data.examples.base import EXAMPLES
-from audiotool.discovery import nearest
 from audiotool.errors import AudiotoolError, CheckpointError, RecipeError
 from audiotool.losses.base import make_loss
 from audiotool.metrics.base import METRICS, JointMetric, metric_names
@@ -15,6 +14,7 @@ from audiotool.models.discriminators.base import DISCRIMINATORS
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import Recipe
 from audiotool.tasks.base import TASKS, served_by
+from audiotool.text import nearest
 
 
 def check_names(recipe: Recipe, source: str) -> None:

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, StreamError, UnfitCheckpoint
 from audiotool.tasks.base import TASKS, served_by
+from audiotool.text import nearest
 
 if TYPE_CHECKING:
     import torch

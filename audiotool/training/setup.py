@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from audiotool import checkpoint, named_checkpoints
-from audiotool.discovery import nearest
 from audiotool.errors import CheckpointError, RecipeError
 from audiotool.models.base import Model
 from audiotool.models.layers.weight_norm import fitted_weights
 from audiotool.models.registry import MODELS
 from audiotool.recipe.schema import InitSection, Recipe
+from audiotool.text import nearest
 from audiotool.training.history import History
 
 if TYPE_CHECKING:

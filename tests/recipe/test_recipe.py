@@ -11,9 +11,9 @@ import yaml
 from kit.plugin import install_plugin
 
 from audiotool import checkpoint, named_checkpoints, recipe
-from audiotool.configuration import build_config
+from audiotool.configuration import build_config, constructor_options
 from audiotool.data.config import AudioConfig, Section
-from audiotool.discovery import Catalogue, constructor_options, is_subclass
+from audiotool.discovery import Catalogue, is_subclass
 from audiotool.errors import RecipeError
 from audiotool.losses.base import LOSSES, Loss, make_loss
 from audiotool.models.discriminators.base import DISCRIMINATORS
