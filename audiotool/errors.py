@@ -1,14 +1,16 @@
 """All errors that a user can cause.
 
 AudiotoolError
-├── InputError        a file, its format, sample rate or channels
-│   └── PlanError     inputs, outputs or options that do not fit each other; no job was started
-├── CheckpointError   a checkpoint's hash, metadata, keys or shapes
-├── RecipeError       a recipe's key path or value
-├── ExportError       a model that has no graph
-├── StreamError       a stream used out of order (fed after its end, wrong shape)
-├── DependencyError   a package that is missing or does not fit
-└── DeviceError       a device that is not there or ran out of memory
+├── InputError             a file, its format, sample rate or channels
+│   └── PlanError          inputs, outputs or options that do not fit each other; no job was started
+├── CheckpointError        a checkpoint's hash, metadata, keys or shapes
+│   ├── UnknownCheckpoint  a name that no checkpoint has
+│   └── UnfitCheckpoint    a file that is no checkpoint, or one of another task
+├── RecipeError            a recipe's key path or value
+├── ExportError            a model that has no graph
+├── StreamError            a stream used out of order (fed after its end, wrong shape)
+├── DependencyError        a package that is missing or does not fit
+└── DeviceError            a device that is not there or ran out of memory
 
 A message says what happened, what was expected and what to do, in one line, without the credentials of the
 URLs in it: the command line prints it as it is.

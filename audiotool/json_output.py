@@ -20,18 +20,14 @@ SCHEMA = 1
 """Version of all documents and lines."""
 
 
-def head(command: str) -> dict[str, Any]:
-    """Return the fields with which every document begins.
+def document(command: str, **fields: Any) -> str:
+    """Return a document as indented JSON, which ends in a line break.
 
     Args:
         command: name of the command without "audiotool": "models list".
     """
-    return {"schema": SCHEMA, "audiotool": __version__, "command": command}
-
-
-def document(command: str, **fields: Any) -> str:
-    """Return a document as indented JSON: the head, then the fields; it ends in a line break."""
-    return to_json({**head(command), **fields}, indent=2) + "\n"
+    head = {"schema": SCHEMA, "audiotool": __version__, "command": command}
+    return to_json({**head, **fields}, indent=2) + "\n"
 
 
 def line(event: str, **fields: Any) -> str:

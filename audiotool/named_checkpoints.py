@@ -6,6 +6,7 @@ file in `SHA256SUMS`; the imported ones are in the user's folder.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -85,6 +86,17 @@ def imported() -> dict[str, Path]:
 def named() -> dict[str, Path]:
     """Return the paths of all named checkpoints: the bundled, then the imported ones."""
     return {**bundled(), **imported()}
+
+
+def made_for(task: str | None) -> dict[str, Path]:
+    """Return the paths of the named checkpoints of a task; damaged ones are left out."""
+    found = {}
+    for name, path in named().items():
+        # The message of a damaged one belongs to the run that asks for it.
+        with contextlib.suppress(CheckpointError):
+            if read_metadata(path).task == task:
+                found[name] = path
+    return found
 
 
 def name_of(path: Path) -> str | None:

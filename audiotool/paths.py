@@ -1,4 +1,5 @@
-"""Paths for libraries. The name of a file consists of bytes, which may not be UTF-8."""
+"""Paths and URLs from outside: which of the two a text is, how this system spells it, and which of them lead
+to one file. The name of a file consists of bytes, which may not be UTF-8."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from audiotool.errors import AudiotoolError, StreamError
 
 if TYPE_CHECKING:
-    from audiotool.checkpoint import Metadata
     from audiotool.pipeline import Pipeline
 
 
@@ -27,24 +26,23 @@ def causal(pipeline: Pipeline) -> Pipeline:
 
 def causal_checkpoints(task: str) -> list[str]:
     """Return the names of the checkpoints of a task, bundled and imported, whose models are causal."""
-    from audiotool.checkpoint import read_metadata
-    from audiotool.named_checkpoints import named
+    from audiotool.named_checkpoints import made_for
 
     found = []
-    for name, path in named().items():
-        with contextlib.suppress(AudiotoolError):  # a damaged checkpoint cannot be suggested
-            metadata = read_metadata(path)
-            if metadata.task == task and _is_causal(path, metadata):
+    for name, path in made_for(task).items():
+        with contextlib.suppress(AudiotoolError):  # one that cannot be used cannot be suggested
+            if _is_causal(path):
                 found.append(name)
     return found
 
 
-def _is_causal(path: Path, metadata: Metadata) -> bool:
-    from audiotool.checkpoint import graph_of
+def _is_causal(path: Path) -> bool:
+    from audiotool.checkpoint import graph_of, read_metadata
 
     if graph_of(path) is not None:  # only causal models have graphs
         return True
     # A model that looks ahead has no graph, so PyTorch is installed where one was loaded.
     from audiotool.models.registry import MODELS
 
-    return MODELS.get(metadata.model["name"]).outline(metadata.model["config"]).causal
+    model = read_metadata(path).model
+    return MODELS.get(model["name"]).outline(model["config"]).causal

@@ -28,7 +28,7 @@ def to_json(report: Report) -> str:
 
     A row has "run_notes", too, if some of its notes are of the run and not of a batch's output.
 
-    The document begins with the fields of `json_output.head`, and ends with "comparison" if there is another
+    The document begins as every `json_output.document`, and ends with "comparison" if there is another
     system, and "failures" if scores had thresholds.
     """
     files = [

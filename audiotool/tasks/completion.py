@@ -6,8 +6,6 @@ with what is typed, the shell completes a path.
 
 from __future__ import annotations
 
-import contextlib
-
 import typer
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,17 +36,9 @@ def denoisers() -> list[str]:
 
 
 def _made_for(task: str | None) -> list[str]:
-    from audiotool.checkpoint import read_metadata
-    from audiotool.errors import CheckpointError
-    from audiotool.named_checkpoints import named
+    from audiotool.named_checkpoints import made_for
 
-    found = []
-    for name, path in named().items():
-        # The message of a damaged one belongs to the run that asks for it.
-        with contextlib.suppress(CheckpointError):
-            if read_metadata(path).task == task:
-                found.append(name)
-    return found
+    return list(made_for(task))
 
 
 def recipes() -> list[str]:
