@@ -5,20 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from audiotool.dsp.level import Level
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
 from audiotool.models.base import Model, measure_level
+from audiotool.models.layers.dense import DenseEncoder, MaskDecoder, PhaseDecoder
 
 
 class MagnitudePhaseModel(Model):
     """Base of models whose network maps (magnitude, phase) to (magnitude, phase), each (B, F, T).
 
+        magnitude, phase ── encoder ── blocks ──┬── mask decoder ── x magnitude
+                                                └── phase decoder ── phase
+
     Level: the published models divide by the root mean square of the whole noisy utterance. Files get exactly
     that in a first pass (`process(..., level=...)`); without it each segment's own level is used.
 
     Instance attributes:
+        dense_encoder, mask_decoder, phase_decoder: parts of the network, see `layers.dense`.
         transform: analysis of the input and synthesis of the output.
         reanalysis: analysis of the output in training, with the published model's offsets.
         couples_batch: True if the items of a batch influence each other; they are then enhanced one by one.
@@ -26,6 +31,9 @@ class MagnitudePhaseModel(Model):
             False if it scores the network's.
     """
 
+    dense_encoder: DenseEncoder
+    mask_decoder: MaskDecoder
+    phase_decoder: PhaseDecoder
     transform: MagnitudePhase
     reanalysis: MagnitudePhase
     couples_batch = False
@@ -35,7 +43,17 @@ class MagnitudePhaseModel(Model):
 
     def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
-        raise TypeError(f"{type(self).__name__} has no network")
+        x = self.dense_encoder(torch.stack((mag, phase), dim=1).transpose(2, 3))
+        for block in self.blocks:
+            x = block(x)
+        enhanced = mag * self.mask_decoder(x)
+        phase = self.phase_decoder(x)
+        return enhanced, phase, as_complex(enhanced, phase)
+
+    @property
+    def blocks(self) -> nn.ModuleList:
+        """The layers between encoder and decoders, each (B, C, T, F') -> the same."""
+        raise NotImplementedError
 
     def process(self, x: Tensor, level: Level[Tensor] | None = None, **conditions: Any) -> Tensor:
         """Enhance (B, 1, T) -> (B, 1, T), any T >= 0.

@@ -22,9 +22,15 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Length, Positive, Rate, Width
 from audiotool.dsp.framing import check_frames
-from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
+from audiotool.dsp.magnitude_phase import MagnitudePhase
 from audiotool.models.layers.attention import Kind, SelfAttention
-from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
+from audiotool.models.layers.dense import (
+    DenseBlock,
+    DenseEncoder,
+    MaskDecoder,
+    PhaseDecoder,
+    convolution_norm,
+)
 from audiotool.models.layers.selective_scan import selective_scan
 from audiotool.models.magnitude_phase import MagnitudePhaseModel
 
@@ -191,44 +197,6 @@ def _upsampling(channels: int) -> nn.ConvTranspose2d:
     return nn.ConvTranspose2d(channels, channels, (1, 3), (1, 2))
 
 
-class MaskDecoder(nn.Module):
-    """(B, C, T, F') -> magnitude mask (B, F, T) in 0 to beta."""
-
-    def __init__(self, config: MambAttentionConfig) -> None:
-        super().__init__()
-        channels = config.hid_feature
-        self.dense_block = DenseBlock(channels, causal=False)
-        self.mask_conv = nn.Sequential(
-            _upsampling(channels),
-            nn.Conv2d(channels, 1, 1),
-            nn.InstanceNorm2d(1, affine=True),
-            nn.PReLU(1),
-            nn.Conv2d(1, 1, 1),
-        )
-        self.lsigmoid = LearnableSigmoid((config.n_fft // 2 + 1, 1), config.beta)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
-
-
-class PhaseDecoder(nn.Module):
-    """(B, C, T, F') -> phase (B, F, T) in radians, from a pseudo real and imaginary part."""
-
-    def __init__(self, config: MambAttentionConfig) -> None:
-        super().__init__()
-        channels = config.hid_feature
-        self.dense_block = DenseBlock(channels, causal=False)
-        self.phase_conv = nn.Sequential(
-            _upsampling(channels), nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels)
-        )
-        self.phase_conv_r = nn.Conv2d(channels, 1, 1)
-        self.phase_conv_i = nn.Conv2d(channels, 1, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.phase_conv(self.dense_block(x))
-        return torch.atan2(self.phase_conv_i(x), self.phase_conv_r(x))[:, 0].transpose(1, 2)
-
-
 class MambAttention(MagnitudePhaseModel):
     """Denoise a waveform (B, 1, T) -> (B, 1, T)."""
 
@@ -248,15 +216,24 @@ class MambAttention(MagnitudePhaseModel):
         self.reanalysis = MagnitudePhase(*framing, power_offset=1e-10, phase_offsets=(1e-10, 1e-10))
         self.dense_encoder = DenseEncoder(config.hid_feature, causal=False, frequency_padding=0)
         self.TFMambAttention = nn.ModuleList(TimeFrequencyBlock(config) for _ in range(config.num_tfmamba))
-        self.mask_decoder = MaskDecoder(config)
-        self.phase_decoder = PhaseDecoder(config)
+        channels = config.hid_feature
+        self.mask_decoder = MaskDecoder(
+            DenseBlock(channels, causal=False),
+            nn.Sequential(
+                _upsampling(channels),
+                *convolution_norm(nn.Conv2d(channels, 1, 1), 1),
+                nn.Conv2d(1, 1, 1),
+            ),
+            config.n_fft // 2 + 1,
+            config.beta,
+        )
+        self.phase_decoder = PhaseDecoder(
+            DenseBlock(channels, causal=False),
+            convolution_norm(_upsampling(channels), channels),
+            channels,
+            kernel_size=1,
+        )
 
-    def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
-        x = torch.stack((mag, phase), dim=1).transpose(2, 3)  # (B, 2, T, F)
-        x = self.dense_encoder(x)
-        for block in self.TFMambAttention:
-            x = block(x)
-        enhanced = mag * self.mask_decoder(x)
-        phase = self.phase_decoder(x)
-        return enhanced, phase, as_complex(enhanced, phase)
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.TFMambAttention

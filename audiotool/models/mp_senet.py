@@ -26,9 +26,15 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Extent, Length, Positive, Rate, Width
 from audiotool.dsp.framing import check_frames
-from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
+from audiotool.dsp.magnitude_phase import MagnitudePhase
 from audiotool.models.layers.attention import Kind, SelfAttention
-from audiotool.models.layers.dense import DenseBlock, DenseEncoder, LearnableSigmoid
+from audiotool.models.layers.dense import (
+    DenseBlock,
+    DenseEncoder,
+    MaskDecoder,
+    PhaseDecoder,
+    convolution_norm,
+)
 from audiotool.models.magnitude_phase import MagnitudePhaseModel
 
 
@@ -131,38 +137,8 @@ class SubPixelConvolution(nn.Module):
         return torch.stack((even, odd), dim=-1).flatten(-2)
 
 
-def _upsampling(channels: int) -> list[nn.Module]:
-    return [SubPixelConvolution(channels), nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels)]
-
-
-class MaskDecoder(nn.Module):
-    """(B, C, T, F') -> magnitude mask (B, F, T) in 0 to beta."""
-
-    def __init__(self, config: MPSENetConfig) -> None:
-        super().__init__()
-        channels = config.dense_channel
-        self.dense_block = DenseBlock(channels, causal=True)
-        self.mask_conv = nn.Sequential(*_upsampling(channels), nn.Conv2d(channels, 1, (1, 2)))
-        self.lsigmoid = LearnableSigmoid((config.n_fft // 2 + 1, 1), config.beta)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
-
-
-class PhaseDecoder(nn.Module):
-    """(B, C, T, F') -> phase (B, F, T) in radians, from a pseudo real and imaginary part."""
-
-    def __init__(self, config: MPSENetConfig) -> None:
-        super().__init__()
-        channels = config.dense_channel
-        self.dense_block = DenseBlock(channels, causal=True)
-        self.phase_conv = nn.Sequential(*_upsampling(channels))
-        self.phase_conv_r = nn.Conv2d(channels, 1, (1, 2))
-        self.phase_conv_i = nn.Conv2d(channels, 1, (1, 2))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.phase_conv(self.dense_block(x))
-        return torch.atan2(self.phase_conv_i(x), self.phase_conv_r(x))[:, 0].transpose(1, 2)
+def _upsampling(channels: int) -> nn.Sequential:
+    return convolution_norm(SubPixelConvolution(channels), channels)
 
 
 class MPSENet(MagnitudePhaseModel):
@@ -189,15 +165,17 @@ class MPSENet(MagnitudePhaseModel):
         )
         self.dense_encoder = DenseEncoder(config.dense_channel, causal=True, frequency_padding=1)
         self.TSTransformer = nn.ModuleList(TwoStageBlock(config) for _ in range(config.n_blocks))
-        self.mask_decoder = MaskDecoder(config)
-        self.phase_decoder = PhaseDecoder(config)
+        channels = config.dense_channel
+        self.mask_decoder = MaskDecoder(
+            DenseBlock(channels, causal=True),
+            nn.Sequential(*_upsampling(channels), nn.Conv2d(channels, 1, (1, 2))),
+            config.n_fft // 2 + 1,
+            config.beta,
+        )
+        self.phase_decoder = PhaseDecoder(
+            DenseBlock(channels, causal=True), _upsampling(channels), channels, kernel_size=2
+        )
 
-    def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
-        x = torch.stack((mag, phase), dim=1).transpose(2, 3)  # (B, 2, T, F)
-        x = self.dense_encoder(x)
-        for block in self.TSTransformer:
-            x = block(x)
-        enhanced = mag * self.mask_decoder(x)
-        phase = self.phase_decoder(x)
-        return enhanced, phase, as_complex(enhanced, phase)
+    @property
+    def blocks(self) -> nn.ModuleList:
+        return self.TSTransformer

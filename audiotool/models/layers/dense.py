@@ -1,4 +1,4 @@
-"""The densely connected encoder layers that MP-SENet and MambAttention share, over (B, C, T, F)."""
+"""The densely connected encoder and decoders that MP-SENet and MambAttention share, over (B, C, T, F)."""
 
 from __future__ import annotations
 
@@ -21,17 +21,12 @@ class DenseBlock(nn.Module):
             dilation = 2**n
             inner = channels * (n + 1)
             if causal:
-                convolution: list[nn.Module] = [
-                    nn.ZeroPad2d((1, 1, dilation, 0)),
-                    nn.Conv2d(inner, channels, (2, 3), dilation=(dilation, 1)),
-                ]
+                before: list[nn.Module] = [nn.ZeroPad2d((1, 1, dilation, 0))]
+                convolution = nn.Conv2d(inner, channels, (2, 3), dilation=(dilation, 1))
             else:
-                convolution = [
-                    nn.Conv2d(inner, channels, (3, 3), dilation=(dilation, 1), padding=(dilation, 1))
-                ]
-            self.dense_block.append(
-                nn.Sequential(*convolution, nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels))
-            )
+                before, padding = [], (dilation, 1)
+                convolution = nn.Conv2d(inner, channels, (3, 3), dilation=(dilation, 1), padding=padding)
+            self.dense_block.append(nn.Sequential(*before, *convolution_norm(convolution, channels)))
 
     def forward(self, x: Tensor) -> Tensor:
         y = x
@@ -51,10 +46,10 @@ class DenseEncoder(nn.Module):
 
     def __init__(self, channels: int, causal: bool, frequency_padding: int) -> None:
         super().__init__()
-        self.dense_conv_1 = convolution_norm(nn.Conv2d(2, channels, 1))
+        self.dense_conv_1 = convolution_norm(nn.Conv2d(2, channels, 1), channels)
         self.dense_block = DenseBlock(channels, causal)
         self.dense_conv_2 = convolution_norm(
-            nn.Conv2d(channels, channels, (1, 3), stride=(1, 2), padding=(0, frequency_padding))
+            nn.Conv2d(channels, channels, (1, 3), stride=(1, 2), padding=(0, frequency_padding)), channels
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -78,7 +73,50 @@ class LearnableSigmoid(nn.Module):
         return self.beta * torch.sigmoid(self.slope * x)
 
 
-def convolution_norm(convolution: nn.Module) -> nn.Sequential:
-    """Return a convolution with its instance norm and its PReLU, one slope for each channel."""
-    channels = int(convolution.out_channels)  # type: ignore[arg-type]
+class MaskDecoder(nn.Module):
+    """(B, C, T, F') -> magnitude mask (B, F, T) in 0 to beta.
+
+    Args:
+        dense_block: first layers.
+        mask_conv: the others, (B, C, T, F') -> (B, 1, T, F).
+        bins: F.
+        beta: largest value.
+    """
+
+    def __init__(self, dense_block: DenseBlock, mask_conv: nn.Sequential, bins: int, beta: float) -> None:
+        super().__init__()
+        self.dense_block = dense_block
+        self.mask_conv = mask_conv
+        self.lsigmoid = LearnableSigmoid((bins, 1), beta)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.lsigmoid(self.mask_conv(self.dense_block(x))[:, 0].transpose(1, 2))
+
+
+class PhaseDecoder(nn.Module):
+    """(B, C, T, F') -> phase (B, F, T) in radians, from a pseudo real and imaginary part.
+
+    Args:
+        dense_block: first layers.
+        phase_conv: the next ones, which double the bins.
+        channels: C.
+        kernel_size: bins of the kernels that give the two parts.
+    """
+
+    def __init__(
+        self, dense_block: DenseBlock, phase_conv: nn.Sequential, channels: int, kernel_size: int
+    ) -> None:
+        super().__init__()
+        self.dense_block = dense_block
+        self.phase_conv = phase_conv
+        self.phase_conv_r = nn.Conv2d(channels, 1, (1, kernel_size))
+        self.phase_conv_i = nn.Conv2d(channels, 1, (1, kernel_size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.phase_conv(self.dense_block(x))
+        return torch.atan2(self.phase_conv_i(x), self.phase_conv_r(x))[:, 0].transpose(1, 2)
+
+
+def convolution_norm(convolution: nn.Module, channels: int) -> nn.Sequential:
+    """Return a convolution to so many channels with its instance norm and its PReLU, one slope a channel."""
     return nn.Sequential(convolution, nn.InstanceNorm2d(channels, affine=True), nn.PReLU(channels))
