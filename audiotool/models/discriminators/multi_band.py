@@ -9,13 +9,18 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, condition_logits
+from audiotool.models.discriminators.base import (
+    Discriminator,
+    DiscriminatorOutput,
+    condition_embedding,
+    convolve,
+    spectrogram_convs,
+    with_condition,
+)
 from audiotool.models.layers.weight_norm import weight_norm
 
-SLOPE = 0.1
 BANDS = ((0.0, 0.1), (0.1, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))
 
 
@@ -26,7 +31,10 @@ def normalise_volume(waveform: Tensor) -> Tensor:
 
 
 class BandDiscriminator(nn.Module):
-    """One resolution: a stack of convolutions for each band, joined by a last one."""
+    """One resolution: a stack of convolutions for each band, joined by a last one.
+
+    (B, 1, T) -> logits (B, 1, frames, about F / 8).
+    """
 
     window: Tensor
 
@@ -38,24 +46,9 @@ class BandDiscriminator(nn.Module):
         self.register_buffer("window", torch.hann_window(win_length), persistent=False)
         bins = win_length // 2 + 1
         self.bands = [(int(low * bins), int(high * bins)) for low, high in bands]
-        self.band_convs = nn.ModuleList(self._stack(channels) for _ in bands)
+        self.band_convs = nn.ModuleList(spectrogram_convs(2, channels, weight_norm) for _ in bands)
         self.conv_post = weight_norm(nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)))
-        self.emb = nn.Embedding(conditions, channels) if conditions else None
-        if self.emb is not None:
-            nn.init.zeros_(self.emb.weight)
-
-    @staticmethod
-    def _stack(channels: int) -> nn.ModuleList:
-        return nn.ModuleList(
-            [
-                weight_norm(nn.Conv2d(2, channels, (3, 9), padding=(1, 4))),
-                *(
-                    weight_norm(nn.Conv2d(channels, channels, (3, 9), (1, 2), padding=(1, 4)))
-                    for _ in range(3)
-                ),
-                weight_norm(nn.Conv2d(channels, channels, (3, 3), padding=(1, 1))),
-            ]
-        )
+        self.emb = condition_embedding(conditions, channels)
 
     def spectrogram(self, waveform: Tensor) -> Tensor:
         """(B, 1, T) -> real and imaginary parts (B, 2, frames, F)."""
@@ -65,21 +58,15 @@ class BandDiscriminator(nn.Module):
 
     def forward(self, waveform: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         spec = self.spectrogram(waveform)
-        features, joined = [], []
+        features: list[Tensor] = []
+        joined = []
         for (low, high), convs in zip(self.bands, self.band_convs, strict=True):
-            band = spec[..., low:high]
-            assert isinstance(convs, nn.ModuleList)
-            for n, conv in enumerate(convs):
-                band = F.leaky_relu(conv(band), SLOPE)
-                if n:
-                    features.append(band)
+            band, (_, *later) = convolve(convs, spec[..., low:high])  # type: ignore[arg-type]
+            features += later
             joined.append(band)
         x = torch.cat(joined, dim=-1)
-        logits = self.conv_post(x)
-        features.append(logits)
-        if self.emb is not None and condition is not None:
-            logits = logits + condition_logits(self.emb, x, condition)
-        return logits, features
+        features.append(self.conv_post(x))
+        return with_condition(features[-1], x, self.emb, condition), features
 
 
 class MultiBandDiscriminator(Discriminator):

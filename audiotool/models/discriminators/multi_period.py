@@ -12,15 +12,23 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, condition_logits, norm_of
+from audiotool.models.discriminators.base import (
+    Discriminator,
+    DiscriminatorOutput,
+    condition_embedding,
+    convolve,
+    norm_of,
+    with_condition,
+)
 
-SLOPE = 0.1
 CHANNELS = (32, 128, 512, 1024, 1024)
 
 
 class PeriodDiscriminator(nn.Module):
-    """The discriminator of one period: neighbours in a column of the folded waveform are `period` samples
-    apart."""
+    """The discriminator of one period: (B, 1, T) -> logits (B, about T / 81).
+
+    Neighbours in a column of the folded waveform (B, 1, T / period, period) are `period` samples apart.
+    """
 
     def __init__(
         self, period: int, channels: Sequence[int], spectral_norm: bool, first_feature: int, conditions: int
@@ -36,21 +44,13 @@ class PeriodDiscriminator(nn.Module):
             for a, b, stride in zip(widths, widths[1:], strides, strict=False)
         )
         self.conv_post = norm(nn.Conv2d(widths[-1], 1, (3, 1), padding=(1, 0)))
-        self.emb = nn.Embedding(conditions, widths[-1]) if conditions else None
-        if self.emb is not None:
-            nn.init.zeros_(self.emb.weight)
+        self.emb = condition_embedding(conditions, widths[-1])
 
     def forward(self, waveform: Tensor, condition: Tensor | None = None) -> DiscriminatorOutput:
         x = F.pad(waveform, (0, -waveform.shape[-1] % self.period), mode="reflect")
-        x = x.unflatten(-1, (-1, self.period))
-        features = []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            features.append(x)
-        logits = self.conv_post(x)
-        features.append(logits)
-        if self.emb is not None and condition is not None:
-            logits = logits + condition_logits(self.emb, x, condition)
+        x, features = convolve(self.convs, x.unflatten(-1, (-1, self.period)))
+        features.append(self.conv_post(x))
+        logits = with_condition(features[-1], x, self.emb, condition)
         return logits.flatten(1), features[self.first_feature :]
 
 

@@ -12,14 +12,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, norm_of
+from audiotool.models.discriminators.base import (
+    Discriminator,
+    DiscriminatorOutput,
+    convolve,
+    norm_of,
+    spectrogram_convs,
+)
 
-SLOPE = 0.1
 RESOLUTIONS = ((1024, 120, 600), (2048, 240, 1200), (512, 50, 240))
 
 
 class ResolutionDiscriminator(nn.Module):
-    """One resolution (n_fft, hop_length, win_length)."""
+    """One resolution (n_fft, hop_length, win_length): (B, 1, T) -> logits (B, F * about frames / 8)."""
 
     window: Tensor
 
@@ -28,13 +33,7 @@ class ResolutionDiscriminator(nn.Module):
         self.n_fft, self.hop_length, self.win_length = resolution
         self.register_buffer("window", torch.ones(self.win_length), persistent=False)
         norm = norm_of(spectral_norm)
-        self.convs = nn.ModuleList(
-            [
-                norm(nn.Conv2d(1, channels, (3, 9), padding=(1, 4))),
-                *(norm(nn.Conv2d(channels, channels, (3, 9), (1, 2), padding=(1, 4))) for _ in range(3)),
-                norm(nn.Conv2d(channels, channels, (3, 3), padding=(1, 1))),
-            ]
-        )
+        self.convs = spectrogram_convs(1, channels, norm)
         self.conv_post = norm(nn.Conv2d(channels, 1, (3, 3), padding=(1, 1)))
 
     def magnitude(self, waveform: Tensor) -> Tensor:
@@ -53,10 +52,7 @@ class ResolutionDiscriminator(nn.Module):
         return spec.abs()[:, None]
 
     def forward(self, waveform: Tensor) -> DiscriminatorOutput:
-        x, features = self.magnitude(waveform), []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            features.append(x)
+        x, features = convolve(self.convs, self.magnitude(waveform))
         logits = self.conv_post(x)
         return logits.flatten(1), [*features, logits]
 

@@ -10,9 +10,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, norm_of
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, convolve, norm_of
 
-SLOPE = 0.1
 LAYERS = (
     (1, 128, 15, 1, 1),
     (128, 128, 41, 2, 4),
@@ -26,7 +25,7 @@ LAYERS = (
 
 
 class ScaleDiscriminator(nn.Module):
-    """The discriminator of one sample rate."""
+    """The discriminator of one sample rate: (B, 1, T) -> logits (B, about T / 64)."""
 
     def __init__(self, spectral_norm: bool) -> None:
         super().__init__()
@@ -38,10 +37,7 @@ class ScaleDiscriminator(nn.Module):
         self.conv_post = norm(nn.Conv1d(LAYERS[-1][1], 1, 3, padding=1))
 
     def forward(self, waveform: Tensor) -> DiscriminatorOutput:
-        x, features = waveform, []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            features.append(x)
+        x, features = convolve(self.convs, waveform)
         logits = self.conv_post(x)
         return logits.flatten(1), [*features, logits]
 

@@ -10,19 +10,19 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.dsp.cqt import ConstantQ
-from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput
+from audiotool.models.discriminators.base import Discriminator, DiscriminatorOutput, convolve
 from audiotool.models.discriminators.multi_band import normalise_volume
 from audiotool.models.layers.weight_norm import weight_norm
 
-SLOPE = 0.1
-
 
 class CQTDiscriminator(nn.Module):
-    """One hop and number of bins an octave; the transform works at twice the sample rate."""
+    """One hop and number of bins an octave: (B, 1, T) -> logits (B, 1, frames, about bins / 8).
+
+    The transform works at twice the sample rate.
+    """
 
     def __init__(
         self,
@@ -60,10 +60,7 @@ class CQTDiscriminator(nn.Module):
         x = torch.stack((spec.real, spec.imag), dim=1).transpose(2, 3)  # (B, 2, frames, bins)
         octaves = x.split(self.bins_per_octave, dim=-1)
         x = torch.cat([conv(o) for conv, o in zip(self.conv_pres, octaves, strict=True)], dim=-1)
-        features = []
-        for conv in self.convs:
-            x = F.leaky_relu(conv(x), SLOPE)
-            features.append(x)
+        x, features = convolve(self.convs, x)
         return self.conv_post(x), features
 
 
