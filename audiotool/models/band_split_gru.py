@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -120,14 +121,24 @@ class Beginning(nn.Module):
         return self.values.view(self.shape).expand(batch, *self.shape)
 
 
-class BandLayer(nn.Module):
-    """One layer over rows (T * B * K, D): time, bands, features, each with a residual. State: the GRU's."""
+class BandRecurrence(nn.Module):
+    """Base of the layers with a GRU over rows (T * B * K, D). State: the GRU's, (B, *state_shape)."""
 
-    def __init__(self, bands: int, dim: int, mixing: int, expansion: int, learnt_start: bool) -> None:
+    def __init__(self, bands: int, state_shape: tuple[int, ...], learnt_start: bool) -> None:
         super().__init__()
         self.bands = bands
-        self.state_shape = (bands, dim)
-        self.beginning = Beginning(self.state_shape) if learnt_start else None
+        self.beginning = Beginning(state_shape) if learnt_start else None
+
+    def started(self, state: State, batch: int) -> State:
+        """Return the state; at a stream's beginning the learned one, or None for zeros."""
+        return self.beginning(batch) if state is None and self.beginning is not None else state
+
+
+class BandLayer(BandRecurrence):
+    """One layer: over time, over bands, over features, each with a residual."""
+
+    def __init__(self, bands: int, dim: int, mixing: int, expansion: int, learnt_start: bool) -> None:
+        super().__init__(bands, (bands, dim), learnt_start)
         self.time_norm = nn.LayerNorm(dim)
         self.gru = GRU(dim, dim)
         self.time = nn.Linear(dim, dim)
@@ -140,8 +151,7 @@ class BandLayer(nn.Module):
 
     def forward(self, x: Tensor, frames: int, state: State = None) -> tuple[Tensor, State]:
         """Process rows of `frames` frames; the rows of a frame, and the bands of a row, are adjacent."""
-        if state is None and self.beginning is not None:
-            state = self.beginning(x.shape[0] // (frames * self.bands))
+        state = self.started(state, x.shape[0] // (frames * self.bands))
         hidden = None if state is None else state.reshape(1, -1, state.shape[-1])
         recurrent, hidden = self.gru(self.time_norm(x).unflatten(0, (frames, -1)), hidden)
         x = x + self.time(recurrent.flatten(0, 1))
@@ -164,17 +174,14 @@ class BandLayer(nn.Module):
         return x
 
 
-class Memory(nn.Module):
-    """A GRU over all bands of rows (T * B * K, D) together, whose output is added to each band.
+class Memory(BandRecurrence):
+    """A GRU over all bands together, whose output is added to each band.
 
-    Its output is zero until it is trained, so that it can be added to a trained network. State: the GRU's.
+    Its output is zero until it is trained, so that it can be added to a trained network.
     """
 
     def __init__(self, bands: int, dim: int, units: int, learnt_start: bool) -> None:
-        super().__init__()
-        self.bands = bands
-        self.state_shape = (units,)
-        self.beginning = Beginning(self.state_shape) if learnt_start else None
+        super().__init__(bands, (units,), learnt_start)
         self.norm = nn.LayerNorm(dim)
         self.gather = nn.Linear(bands * dim, units)
         self.gru = GRU(units, units)
@@ -184,8 +191,7 @@ class Memory(nn.Module):
 
     def forward(self, x: Tensor, frames: int, state: State = None) -> tuple[Tensor, State]:
         """As `BandLayer`."""
-        if state is None and self.beginning is not None:
-            state = self.beginning(x.shape[0] // (frames * self.bands))
+        state = self.started(state, x.shape[0] // (frames * self.bands))
         hidden = None if state is None else state[None]
         gathered = self.gather(self.norm(x).unflatten(0, (-1, self.bands)).flatten(1))
         recurrent, hidden = self.gru(gathered.unflatten(0, (frames, -1)), hidden)
@@ -251,9 +257,10 @@ class BandSplitGRU(Model):
         return taps
 
     @property
-    def recurrences(self) -> dict[str, nn.ModuleList]:
-        """Return the recurrent layers by their path in the state: lists of `BandLayer` or `Memory`."""
-        return {"layers": self.layers, "memories": self.memories}
+    def recurrences(self) -> dict[str, Sequence[BandRecurrence]]:
+        """Return the recurrent layers by their path in the state."""
+        found = {"layers": self.layers, "memories": self.memories}
+        return cast("dict[str, Sequence[BandRecurrence]]", found)
 
     def start(self, level: Level[Tensor] | None = None, memory: State = None, **conditions: Any) -> State:
         fresh = {
@@ -267,11 +274,9 @@ class BandSplitGRU(Model):
     def beginning(self) -> State:
         if not self.config.learnt_start:
             return {}
-        found: dict[str, list[Tensor]] = {}
-        for name, parts in self.recurrences.items():
-            beginnings = [part.beginning for part in parts]
-            found[name] = [b(1)[0] for b in beginnings if isinstance(b, Beginning)]
-        return found
+        return {
+            name: [part.started(None, 1)[0] for part in parts] for name, parts in self.recurrences.items()
+        }
 
     def warm_up(self, beginning: Tensor) -> State:
         # After a warm-up with noise alone the first words would be lost, so its state is reset.
@@ -291,12 +296,10 @@ class BandSplitGRU(Model):
 
         kept = dict(state)
         for name, parts in self.recurrences.items():
-            beginnings = [part.beginning for part in parts]
-            learnt = [b(len(rows)) if isinstance(b, Beginning) else None for b in beginnings]
-            starts = [
-                start if start is not None else b for start, b in zip(initial[name], learnt, strict=True)
+            kept[name] = [
+                reset(held, part.started(start, len(rows)))
+                for part, held, start in zip(parts, state[name], initial[name], strict=True)
             ]
-            kept[name] = [reset(h, s) for h, s in zip(state[name], starts, strict=True)]
         if state["analysis"] is not None:
             stft_state, level_state, waiting = state["analysis"]
             start = None if initial["analysis"] is None else initial["analysis"][1]
@@ -313,7 +316,7 @@ class BandSplitGRU(Model):
         """
         for name, parts in self.recurrences.items():
             for part, state in zip(parts, memory[name], strict=True):
-                assert isinstance(part.beginning, Beginning)
+                assert part.beginning is not None
                 part.beginning.values.copy_(share * state.mean(0).flatten())
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:

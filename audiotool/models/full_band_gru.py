@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,7 +30,13 @@ from audiotool.configuration import Depth, Length, Rate, Width
 from audiotool.dsp.bands import band_means, interpolation
 from audiotool.dsp.framing import check_frames
 from audiotool.dsp.stft import StreamingSTFT, power_spectrum
-from audiotool.models.band_split_gru import BandLayer, BandLinear, BandSplitGRU, BandSplitGRUConfig
+from audiotool.models.band_split_gru import (
+    BandLayer,
+    BandLinear,
+    BandRecurrence,
+    BandSplitGRU,
+    BandSplitGRUConfig,
+)
 from audiotool.models.base import State
 from audiotool.models.layers.level import RunningLevel
 from audiotool.models.layers.levelled_spectrum import FLOOR
@@ -229,8 +235,8 @@ class FullBandGRU(BandSplitGRU):
         self.upper = UpperBands(config)
 
     @property
-    def recurrences(self) -> dict[str, nn.ModuleList]:
-        return {**super().recurrences, "upper": self.upper.layers}
+    def recurrences(self) -> dict[str, Sequence[BandRecurrence]]:
+        return {**super().recurrences, "upper": cast("Sequence[BandRecurrence]", self.upper.layers)}
 
     def _enhance(self, spec: Tensor, levels: Tensor, state: dict[str, Any]) -> Tensor:
         bins, levels = spec.permute(2, 0, 1), levels.permute(2, 0, 1)
