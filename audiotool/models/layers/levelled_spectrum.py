@@ -41,16 +41,28 @@ class LevelledSpectrum(nn.Module):
     ) -> tuple[tuple[Tensor, Tensor], State]:
         stft_state, level_state, waiting = state or (None, None, None)
         spec, stft_state = self.stft(x, stft_state, final)
-        if waiting is not None:
-            x = torch.cat((waiting, x), dim=-1)
-        if final:
-            # Frames that begin before the end are completed with zeros, as by the STFT.
-            x = F.pad(x, (0, self.n_fft - self.hop_length))
-            x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
-        whole = x.shape[-1] // self.hop_length * self.hop_length
-        levels, level_state = self.level(x[..., :whole].unsqueeze(1), level_state)
-        waiting = x[..., whole:].clone() if whole < x.shape[-1] else None
+        x, waiting = whole_hops(x, waiting, self.n_fft, self.hop_length, final)
+        levels, level_state = self.level(x.unsqueeze(1), level_state)
         return (spec, levels + self.floor), (stft_state, level_state, waiting)
+
+
+def whole_hops(
+    x: Tensor, waiting: Tensor | None, n_fft: int, hop_length: int, final: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the whole hops of samples (B, T), and the samples of the hop that is not complete, if any.
+
+    With `final`, the frames that begin before the end are completed with zeros, as by the STFT.
+
+    Args:
+        waiting: samples of the hop that was not complete before.
+    """
+    if waiting is not None:
+        x = torch.cat((waiting, x), dim=-1)
+    if final:
+        x = F.pad(x, (0, n_fft - hop_length))
+        x = F.pad(x, (0, -x.shape[-1] % hop_length))
+    whole = x.shape[-1] // hop_length * hop_length
+    return x[..., :whole], x[..., whole:].clone() if whole < x.shape[-1] else None
 
 
 def compressed(spec: Tensor, exponent: float) -> Tensor:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from audiotool.models.base import State
+from audiotool.models.layers.levelled_spectrum import whole_hops
 from audiotool.models.layers.running_mean import RunningMean
 
 MEAN_SECONDS = 1.0
@@ -47,22 +47,15 @@ class OffsetRemoval(nn.Module):
     def __init__(self, n_fft: int, hop_length: int, sample_rate: int) -> None:
         super().__init__()
         self.hop_length = hop_length
-        self.overlap = n_fft - hop_length
+        self.n_fft = n_fft
         decay = math.exp(-hop_length / (MEAN_SECONDS * sample_rate))
         self.sums = RunningMean(decay, torch.zeros(2))
         self.register_buffer("line", torch.arange(1, hop_length + 1) / hop_length, persistent=False)
 
     def forward(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         sums, waiting = state or (x.new_zeros(x.shape[0], 2), None)
-        if waiting is not None:
-            x = torch.cat((waiting, x), dim=-1)
-        if final:
-            x = F.pad(x, (0, self.overlap))
-            x = F.pad(x, (0, -x.shape[-1] % self.hop_length))
-        whole = x.shape[-1] // self.hop_length * self.hop_length
-        waiting = x[..., whole:].clone() if whole < x.shape[-1] else None
-        x = x[..., :whole]
-        if whole:
+        x, waiting = whole_hops(x, waiting, self.n_fft, self.hop_length, final)
+        if x.shape[-1]:
             x, sums = self._centred(x.reshape(x.shape[0], -1, self.hop_length), sums)
         return x, (sums, waiting)
 
