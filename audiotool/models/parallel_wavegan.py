@@ -29,6 +29,7 @@ from audiotool.models.layers.wavenet import (
     ResidualBlock,
     StackShape,
     UpsampleShape,
+    run_stack,
     smoothing_context,
 )
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -172,15 +173,8 @@ class ParallelWaveGAN(Vocoder):
 
     def _generate(self, z: Tensor, features: Tensor, state: dict[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         condition, upsample = self.upsample_net(features, state["upsample"])
-        x = self.first_conv(z)
-        layers: list[State] = []
-        total = torch.zeros(())
-        for block, memory in zip(self.conv_layers, state["layers"], strict=True):
-            x, skip, memory = block(x, condition, memory)
-            total = skip if not layers else total + skip
-            layers.append(memory)
-        y = self.last_conv_layers(total * math.sqrt(1.0 / len(layers)))
-        return y, {**state, "upsample": upsample, "layers": layers}
+        skips, layers = run_stack(self.conv_layers, self.first_conv(z), condition, state["layers"])
+        return self.last_conv_layers(skips), {**state, "upsample": upsample, "layers": layers}
 
     def _noise(self, seed: int, start: int, features: Tensor) -> Tensor:
         """Return the noise of the samples of `features`, whose first frame is frame `start` of the stream."""

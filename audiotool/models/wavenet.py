@@ -36,6 +36,7 @@ from audiotool.models.layers.wavenet import (
     ResidualBlock,
     StackShape,
     UpsampleShape,
+    run_stack,
     smoothing_context,
 )
 from audiotool.models.layers.weight_norm import normalise_weights
@@ -181,12 +182,8 @@ class WaveNet(Vocoder):
         Returns:
             mixture parameters (B, 3 * components, T).
         """
-        x = self.first_conv(waveform)
-        skips = []
-        for block in self.conv_layers:
-            x, skip, _ = block(x, condition)
-            skips.append(skip)
-        return self.last_conv_layers(sum(skips) * math.sqrt(1.0 / len(skips)))
+        skips, _ = run_stack(self.conv_layers, self.first_conv(waveform), condition)
+        return self.last_conv_layers(skips)
 
     def training_outputs(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return mixture "parameters" (B, 3 * components, T) and the true "signal" (B, 1, T)."""

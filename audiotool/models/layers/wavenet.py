@@ -158,6 +158,23 @@ class ResidualBlock(nn.Module):
         return (self.conv1x1_out(gated) + x) * math.sqrt(0.5), self.conv1x1_skip(gated), state
 
 
+def run_stack(
+    blocks: nn.ModuleList, x: Tensor, condition: Tensor, states: Sequence[State] | None = None
+) -> tuple[Tensor, list[State]]:
+    """Run `ResidualBlock`s one after another over (B, residual, T) and (B, aux, T).
+
+    Returns:
+        The sum of their skips over the square root of their number, (B, skip, T), and their states.
+    """
+    kept = []
+    total = x.new_zeros(())
+    for block, state in zip(blocks, states or [None] * len(blocks), strict=True):
+        x, skip, state = block(x, condition, state)
+        total = total + skip
+        kept.append(state)
+    return total * math.sqrt(1.0 / len(blocks)), kept
+
+
 class StretchConv(nn.Conv2d):
     """Repeat every frame `scale` times, then smooth over 2 * scale + 1 steps.
 
