@@ -213,10 +213,6 @@ class HarmonicVocoder(Vocoder):
         except ValueError as error:
             raise CheckpointError(f"{self.name}: {error}") from error
 
-    def forward(self, mel: Tensor) -> Tensor:
-        """(B, n_mels, frames) -> (B, 1, frames * hop)."""
-        return self.step(mel, final=True)[0][..., : self.output_length(mel.shape[-1])]
-
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """Vocode mel frames; return the samples that are complete.
 

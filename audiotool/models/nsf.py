@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from audiotool.configuration import Depth, Extent, Length, Real, Seed, Width
 from audiotool.dsp.mel import MelConfig
 from audiotool.dsp.pitch import fundamental_frequency
-from audiotool.models.base import BEYOND, Model, State
+from audiotool.models.base import BEYOND, State
 from audiotool.models.layers import noise, nsf_graph
 from audiotool.models.layers.blockwise_lstm import BlockwiseBiLSTM
 from audiotool.models.layers.conv import StreamingConv1d
@@ -321,10 +321,6 @@ class NSF(Vocoder):
 
     def graph_start(self, batch: int) -> State:
         return nsf_graph.start(self, batch)
-
-    def process(self, x: Tensor, **conditions: Any) -> Tensor:
-        self.check_features(x)
-        return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         if torch.compiler.is_exporting():

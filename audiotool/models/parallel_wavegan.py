@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Seed, Whole, Width
 from audiotool.dsp.mel import mel_config
-from audiotool.models.base import Model, State
+from audiotool.models.base import State
 from audiotool.models.layers import noise
 from audiotool.models.layers.wavenet import (
     ConvInUpsample,
@@ -193,7 +193,7 @@ class ParallelWaveGAN(Vocoder):
             InputError: x has another number of bands.
         """
         if self.causal:
-            return Model.process(self, x, seed=seed, position=position)
+            return super().process(x, seed=seed, position=position)
         self.check_features(x)
         z = self._noise(self.config.seed if seed is None else seed, position, x)
         if x.shape[-1] == 0:

@@ -81,6 +81,8 @@ class Vocoder(Model):
     def process(self, x: Tensor, **conditions: Any) -> Tensor:
         """Vocode a mel (B, n_mels, frames) to (B, 1, output_length(frames)).
 
+        Causal models do it by one `step`, the others by `forward`.
+
         Raises:
             InputError: x has another number of bands.
         """
@@ -88,4 +90,6 @@ class Vocoder(Model):
         length = self.output_length(x.shape[-1])
         if length == 0:
             return x.new_zeros(x.shape[0], 1, 0)
+        if self.causal:
+            return super().process(x, **conditions)
         return self(x, **conditions)[..., :length]

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from audiotool.configuration import Depth, Fraction, Length, Positive, Real, Seed, Whole, Width
 from audiotool.dsp.mel import mel_config
-from audiotool.models.base import Model, State
+from audiotool.models.base import State
 from audiotool.models.layers import logistic_mixture, noise
 from audiotool.models.layers.wavenet import (
     ConvInUpsample,
@@ -205,10 +205,6 @@ class WaveNet(Vocoder):
             "sample": None,
             "emphasised": None,
         }
-
-    def process(self, x: Tensor, **conditions: Any) -> Tensor:
-        """Vocode a mel (B, n_mels, frames) in one step; `seed` is a condition."""
-        return Model.process(self, x, **conditions)
 
     def step(self, x: Tensor, state: State = None, final: bool = False) -> tuple[Tensor, State]:
         """Vocode a chunk; the output of a frame is complete `condition_context` frames later.
