@@ -100,10 +100,6 @@ class PersonalisedBlock(nn.Module):
         self.widen = nn.Linear(c.dim, c.inner_dim)
         self.narrow = nn.Linear(c.inner_dim, c.dim)
 
-    def keys_and_values(self, enrolment: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the keys and values of the enrolment vectors (B, M, D)."""
-        return self.speaker.keys_and_values(enrolment)
-
     def forward(self, x: Tensor, memory: tuple[Tensor, Tensor], state: State) -> tuple[Tensor, State]:
         attended, state = self.past(self.norms[0](x), state)
         x = x + attended
@@ -170,7 +166,7 @@ class PersonalisedTransformer(Model):
             speaker = self.encode_enrolment(enrolment)
         vectors = self.anybody if speaker is None else speaker
         return {
-            "memory": [block.keys_and_values(vectors) for block in self.blocks],  # type: ignore[operator]
+            "memory": [block.speaker.keys_and_values(vectors) for block in self.blocks],  # type: ignore[operator,union-attr]
             "analysis": None,
             "blocks": [None] * len(self.blocks),
             "synthesis": None,
