@@ -121,7 +121,7 @@ class FeedForward(nn.Module):
 
 
 class TransformerLayer(nn.Module):
-    """Self-attention and feed-forward, both post-norm."""
+    """Self-attention and feed-forward, both post-norm (B, T, D)."""
 
     def __init__(self, config: CleanUNetConfig) -> None:
         super().__init__()
@@ -157,7 +157,10 @@ class TransformerEncoder(nn.Module):
 
 
 class EncoderLevel(nn.Sequential):
-    """Strided convolution, ReLU, and a gated pointwise convolution. State: the convolution's."""
+    """Strided convolution, ReLU, and a gated pointwise convolution: (B, C, T) -> (B, channels, frames).
+
+    State: the convolution's.
+    """
 
     def __init__(self, in_channels: int, channels: int, kernel_size: int, stride: int) -> None:
         super().__init__(

@@ -74,7 +74,7 @@ def same_conv(channels: int, kernel_size: int, dilation: int) -> nn.Conv1d:
 
 
 class ResBlock1(nn.Module):
-    """For each dilation: activation, dilated convolution, activation, plain convolution, add."""
+    """For each dilation: activation, dilated convolution, activation, plain convolution, add; (B, C, T)."""
 
     def __init__(
         self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation
@@ -101,7 +101,7 @@ class ResBlock1(nn.Module):
 
 
 class ResBlock2(nn.Module):
-    """For each dilation: activation, dilated convolution, add."""
+    """For each dilation: activation, dilated convolution, add; (B, C, T)."""
 
     def __init__(
         self, channels: int, kernel_size: int, dilations: Sequence[int], activation: Activation

@@ -141,7 +141,7 @@ def sinusoidal_embedding(t: Tensor, dim: int) -> Tensor:
 
 
 class ConvNeXtV2Block(nn.Module):
-    """Depthwise convolution, LayerNorm, and two linear layers with global response normalisation between.
+    """Depthwise convolution, LayerNorm, two linear layers with global response normalisation; (B, dim, T).
 
     Reference: Woo et al., ConvNeXt V2, CVPR 2023, arXiv:2301.00808.
     """
@@ -169,7 +169,7 @@ class ConvNeXtV2Block(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Two convolutions of three taps, the first dilated, each after SiLU."""
+    """Two convolutions of three taps, the first dilated, each after SiLU, added to the input; (B, C, T)."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -215,7 +215,10 @@ class ConditionEncoder(nn.Module):
 
 
 class Down(nn.Module):
-    """A level of the way down: convolution, time embedding added, two residual blocks."""
+    """A level of the way down: convolution, time embedding added, two residual blocks.
+
+    (B, inputs, T) and (B, time_dim) -> (B, outputs, T / stride).
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, time_dim: int) -> None:
         super().__init__()
@@ -228,7 +231,10 @@ class Down(nn.Module):
 
 
 class Middle(nn.Module):
-    """The deepest level, where the condition is added."""
+    """The deepest level, where the condition is added.
+
+    (B, inputs, T) and (B, outputs, at least T / 4) -> (B, outputs, T / 4).
+    """
 
     def __init__(self, inputs: int, outputs: int, dilations: tuple[int, ...]) -> None:
         super().__init__()
@@ -241,7 +247,10 @@ class Middle(nn.Module):
 
 
 class Up(nn.Module):
-    """A level of the way up: transposed convolution, skip and time embedding added, two residual blocks."""
+    """A level of the way up: transposed convolution, skip and time embedding added, two residual blocks.
+
+    (B, inputs, T), the skip (B, outputs, 4 T) and (B, time_dim) -> (B, outputs, 4 T).
+    """
 
     def __init__(self, inputs: int, outputs: int, time_dim: int) -> None:
         super().__init__()
@@ -288,7 +297,7 @@ class PeriodUNet(nn.Module):
 
 
 class FinalBlock(nn.Module):
-    """Residual blocks and a convolution to one channel."""
+    """Residual blocks and a convolution to one channel: (B, channels, T) -> (B, 1, T)."""
 
     def __init__(self, channels: int, dilations: tuple[int, ...]) -> None:
         super().__init__()

@@ -128,7 +128,7 @@ def normalise(norm: nn.Module, x: Tensor, condition: Tensor | None) -> Tensor:
 
 
 class ConvNeXtBlock(nn.Module):
-    """Depthwise convolution over time, then two linear layers a frame; scaled and added."""
+    """Depthwise convolution over time, then two linear layers a frame; scaled and added; (B, dim, T)."""
 
     def __init__(self, config: VocosConfig) -> None:
         super().__init__()
@@ -173,7 +173,7 @@ class VocosBackbone(nn.Module):
 
 
 class ScaledResBlock(nn.Module):
-    """Three pairs of convolutions (the first dilated), each pair scaled a channel and added."""
+    """Three pairs of convolutions (the first dilated), each pair scaled a channel and added; (B, dim, T)."""
 
     def __init__(self, dim: int, scale: float) -> None:
         super().__init__()

@@ -109,7 +109,10 @@ class RowConv2d(nn.Conv2d):
 
 
 class ResidualBlock2d(nn.Module):
-    """Gated convolution with condition; a 1x1 convolution gives the residual and the skip."""
+    """Gated convolution with condition; a 1x1 convolution gives the residual and the skip.
+
+    (B, C, rows, W) and (B, bands, rows, W) -> the next block's input and the skip, (B, C, rows, W).
+    """
 
     def __init__(
         self, channels: int, bands: int, kernel_size: tuple[int, int], dilation: tuple[int, int]

@@ -224,7 +224,8 @@ class Upsample(nn.Module):
 class ConvInUpsample(nn.Module):
     """A convolution over neighbouring frames, then `Upsample`; without padding.
 
-    Centred, it consumes `context_window` frames on each side; causal, the same number before only.
+    (B, F, context + frames) -> (B, F, frames * product of scales). Centred, the context is `context_window`
+    frames on each side; causal, the same number before only.
     """
 
     def __init__(self, channels: int, context_window: int, shape: UpsampleShape, causal: bool) -> None:
