@@ -133,23 +133,22 @@ def diagnose() -> list[Finding]:
     optional = {name: module for extra in OPTIONAL.values() for name, module in extra.items()} | {"av": "av"}
     installed = [module for name, module in optional.items() if module and version_of(name) is not None]
     errors = import_errors([*CORE.values(), *installed])
-    checks: list[Callable[[], Iterator[Finding]]] = [
-        check_python,
-        lambda: check_packages(errors),
-        check_audio,
-        lambda: check_media(errors.get("av")),
-        lambda: check_devices(errors.get("torch")),
-        check_threads,
-        check_telemetry,
-        check_checkpoints,
-        check_plugins,
-    ]
+    checks: dict[str, Callable[[], Iterator[Finding]]] = {
+        "python": check_python,
+        "packages": lambda: check_packages(errors),
+        "audio": check_audio,
+        "media": lambda: check_media(errors.get("av")),
+        "devices": lambda: check_devices(errors.get("torch")),
+        "threads": check_threads,
+        "telemetry": check_telemetry,
+        "checkpoints": check_checkpoints,
+        "plugins": check_plugins,
+    }
     findings: list[Finding] = []
-    for check in checks:
+    for name, check in checks.items():
         try:
             findings.extend(check())
         except Exception as error:
-            name = getattr(check, "__name__", "check").replace("check_", "")
             findings.append(Finding(name, "problem", f"{type(error).__name__}: {_one_line(str(error))}"))
     return findings
 

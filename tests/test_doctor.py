@@ -213,14 +213,15 @@ def test_commands_run_whatever_the_interpreters_folder_is_called(
     assert found["numpy"].fix.startswith(f"{quoted} -m pip install ")
 
 
-def test_a_check_that_fails_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken() -> None:
+@pytest.mark.parametrize("name", ["audio", "media"])
+def test_a_check_that_fails_is_a_finding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
         raise RuntimeError("no\nidea")
 
     monkeypatch.setattr(doctor, "import_errors", lambda modules: {})
-    monkeypatch.setattr(doctor, "check_audio", broken)
+    monkeypatch.setattr(doctor, f"check_{name}", broken)
     findings = diagnose()
-    assert any(f.status == "problem" and f.detail == "RuntimeError: no idea" for f in findings)
+    assert Finding(name, "problem", "RuntimeError: no idea") in findings
     assert by_name(findings)["Python"].status == "ok"
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row
-from audiotool.report.places import locate
+from audiotool.report.places import locate, recordings
 from audiotool.report.read import read_report
 from audiotool.report.report import COUNTS, Report, Run
 
@@ -120,14 +120,8 @@ def repeated(rows: Sequence[Row]) -> list[str]:
 
 def done_twice(rows: Sequence[Row]) -> list[str]:
     """Return the files of which several rows have one output, as of shards whose inputs changed meanwhile."""
-    counts = Counter((row.name, _outputs(row)) for row in rows)
+    counts = Counter((row.name, tuple(recordings(row, "output"))) for row in rows)
     return [name for (name, outputs), count in counts.items() if count > 1 and outputs]
-
-
-def _outputs(row: Row) -> tuple[str, ...]:
-    """Return the outputs of a row: several where the stems of a job are not scored."""
-    outputs = row.facts.get("output") or ()
-    return (outputs,) if isinstance(outputs, str) else tuple(outputs)
 
 
 def are_shards(sources: Sequence[Source]) -> bool:

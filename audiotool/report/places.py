@@ -44,10 +44,14 @@ def missing(rows: Sequence[Row]) -> list[str]:
 
 
 def _places(row: Row) -> Iterator[str]:
-    """Yield the recordings of a row; a report from outside may have anything there."""
     for name in FACTS:
-        fact = row.facts.get(name)
-        yield from (place for place in (fact if isinstance(fact, list) else [fact]) if isinstance(place, str))
+        yield from recordings(row, name)
+
+
+def recordings(row: Row, name: str) -> Iterator[str]:
+    """Yield the recordings of a fact of `FACTS`; a report from outside may have anything there."""
+    fact = row.facts.get(name)
+    yield from (place for place in (fact if isinstance(fact, list) else [fact]) if isinstance(place, str))
 
 
 def _each(fact: Any, change: Callable[[str], str]) -> Any:

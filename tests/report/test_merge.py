@@ -79,6 +79,18 @@ def test_a_report_given_twice_is_refused(tmp_path: Path) -> None:
         check_distinct([tmp_path / "one.json", tmp_path / "folder" / ".." / "one.json"])
 
 
+@pytest.mark.parametrize("output", [5, [{}], {"a": "b"}])
+def test_outputs_of_a_foreign_report_may_be_anything(output: object, tmp_path: Path) -> None:
+    paths = [tmp_path / f"a-{n}-of-2.json" for n in (1, 2)]
+    for path in paths:
+        row = {"file": f"{path.stem}.wav", "output": output, "reasons": {}, "notes": []}
+        document = {"schema": 1, "audiotool": "0.2.0", "command": "denoise", "run": {}, "files": [row]}
+        path.write_text(json.dumps(document | {"summary": {}}))
+    done = run_command("report", "merge", *paths, "-o", tmp_path / "all.json")
+    assert done.exit_code == 0, done.stderr
+    assert [row["output"] for row in json.loads((tmp_path / "all.json").read_text())["files"]] == [output] * 2
+
+
 def test_missing_shards_are_named(tmp_path: Path) -> None:
     first = written(tmp_path, "csv")[:1]
     write_reports([tmp_path / "other.csv"], REPORTS[0])
