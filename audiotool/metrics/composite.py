@@ -10,6 +10,7 @@ Reference: Hu and Loizou, Evaluation of objective quality measures for speech en
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -141,7 +142,9 @@ def _on_scale(score: float) -> float:
 
 def _trimmed_mean(distances: Rows) -> float:
     """Return the mean of the share `KEPT` of distances that are smallest."""
-    return float(np.mean(np.sort(distances)[: round(len(distances) * KEPT)]))
+    # MATLAB's `round`, by which the original programs count, takes halves up; Python's takes them to even.
+    kept = math.floor(len(distances) * KEPT + 0.5)
+    return float(np.mean(np.sort(distances)[:kept]))
 
 
 def _of_frames(pair: Pair, name: str, measure: Callable[[Rows, Rows, int], Rows]) -> Rows:

@@ -28,6 +28,15 @@ def test_parts_are_those_of_another_implementation(sample_rate: int) -> None:
         )
 
 
+@pytest.mark.parametrize(("frames", "kept"), [(30, 29), (50, 48), (70, 67), (110, 105), (1, 1), (9, 9)])
+def test_as_many_frames_count_as_in_matlab(monkeypatch: pytest.MonkeyPatch, frames: int, kept: int) -> None:
+    """Its `round` takes 28.5 to 29; Python's takes it to 28."""
+    rising = np.linspace(0, composite.HIGHEST_LLR, frames)
+    monkeypatch.setattr(composite, "_of_frames", lambda *_: rising[::-1])
+    for name in ("wss", "llr"):
+        assert METRICS.get(name)().measure(noisy_pair(0.1)) == np.mean(rising[:kept])
+
+
 def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(composite, "FRAMES", 7)
     test_parts_are_those_of_another_implementation(16000)
