@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 
@@ -36,3 +37,14 @@ class StemScore(NamedTuple):
 
     value: float
     curve: Curve
+
+
+def finite_number(number: float) -> float:
+    """Return a number of a report from outside.
+
+    Raises:
+        ValueError: it is infinite or NaN, which no score is, and which JSON does not have.
+    """
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no score")
+    return float(number)

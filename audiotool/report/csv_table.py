@@ -15,7 +15,7 @@ from audiotool.audio.formats import is_output_name
 from audiotool.csv_documents import csv_text
 from audiotool.errors import InputError
 from audiotool.metrics.rows import REFERENCE_RATE, Row, column_names, from_columns
-from audiotool.metrics.values import Value
+from audiotool.metrics.values import Value, finite_number
 from audiotool.report.report import Report, Run
 
 NUMBERS = (
@@ -113,7 +113,7 @@ def _row(entry: Entry, columns: Sequence[str]) -> Row:
 
     def value(column: str) -> Value | None:
         if number := entry.get(column):
-            return Value(float(number))
+            return Value(finite_number(float(number)))
         # A row that was not scored has neither a number nor a reason.
         return Value(None, reasons[column]) if column in entry and column in reasons else None
 

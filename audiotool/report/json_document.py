@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from audiotool import json_output
 from audiotool.documents import DocumentError, read_json, read_text
 from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, from_columns, summary
-from audiotool.metrics.values import Curve, Value
+from audiotool.metrics.values import Curve, Value, finite_number
 from audiotool.report.comparison import Comparison, PairedScores
 from audiotool.report.report import COUNTS, Report, Run
 
@@ -105,10 +104,10 @@ def _comparison(found: Mapping[str, Any]) -> Comparison:
 
 def _paired(scores: dict[str, Any]) -> PairedScores:
     ends, wins, losses = (scores[name] for name in ("interval_95", "wins", "losses"))
-    low, high = (None, None) if ends is None else map(_finite, ends)
+    low, high = (None, None) if ends is None else map(finite_number, ends)
     return PairedScores(
         n=int(scores["n"]),
-        **{name: _finite(scores[name]) for name in ("mean_other", "mean", "difference")},
+        **{name: finite_number(scores[name]) for name in ("mean_other", "mean", "difference")},
         interval_95=None if low is None or high is None else (low, high),
         wins=None if wins is None else int(wins),
         losses=None if losses is None else int(losses),
@@ -122,12 +121,13 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
         if column not in entry:
             return None
         number = entry[column]
-        return Value(None, str(reasons.get(column))) if number is None else Value(_finite(number))
+        return Value(None, str(reasons.get(column))) if number is None else Value(finite_number(number))
 
     scores, baseline = from_columns(columns, value)
     curves = {
         str(name): Curve(
-            _finite(found["step_s"]), tuple(None if v is None else _finite(v) for v in found["values"])
+            finite_number(found["step_s"]),
+            tuple(None if v is None else finite_number(v) for v in found["values"]),
         )
         for name, found in entry.get("curves", {}).items()
     }
@@ -139,9 +139,3 @@ def _row(entry: dict[str, Any], columns: list[str]) -> Row:
     of_scoring = [str(note) for note in entry.get("run_notes", [])]
     failed = facts.get("status") == "failed"
     return Row(str(entry["file"]), scores, baseline, facts, notes, failed, curves, run_notes=of_scoring)
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
-        raise ValueError(f"{number} is no score")
-    return float(number)

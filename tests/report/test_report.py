@@ -344,6 +344,9 @@ def test_a_score_that_is_no_number_makes_no_report(tmp_path: Path) -> None:
         (tmp_path / "r.json").write_text(f'{{"files": [{entry}], "summary": {{"pesq": {{}}}}}}')
         with pytest.raises(InputError, match="is no report"):
             read_json_report(tmp_path / "r.json")
+        (tmp_path / "r.csv").write_text(f"file,pesq,status,reasons,notes\na,{number},done,,\n")
+        with pytest.raises(InputError, match="is no report"):
+            read_csv(tmp_path / "r.csv")
 
 
 def test_all_reports_that_fail_are_named(rows: list[Row], tmp_path: Path) -> None:
