@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audiotool.errors import AudiotoolError
 from audiotool.metrics.rows import Row
 from audiotool.report import png
-from audiotool.report.overview import RANGE_DB, DifferenceOverviewBuilder, Overview, OverviewBuilder
+from audiotool.report.overview import RANGE_DB, Overview, OverviewBuilder
 from audiotool.report.sound import make_encoder
 from audiotool.report.spool import Blob
 from audiotool.report.tracks import Role, Track, tracks_of
@@ -105,10 +106,13 @@ def make_media(row: Row, sound: bool) -> Media | None:
     top_hz = max(track.info.sample_rate for track in tracks) / 2
     sums = _sums(tracks) if sound else ()
     try:
-        found = _analysed(tracks, top_hz, [track for track in tracks if track not in sums] if sound else ())
+        found = [_analysed(track, top_hz, sound and track not in sums) for track in tracks]
     except Exception as error:
         # The page shows this row, and all others, without these pictures.
-        log.warning("%s: not shown in the page: %s", row.name, error)
+        unforeseen = f"internal error: {type(error).__name__} (--debug shows where)"
+        reason = error if isinstance(error, AudiotoolError) else unforeseen
+        log.warning("%s: not shown in the page: %s", row.name, reason)
+        log.debug("%s", row.name, exc_info=True)
         return None
     views = [analysis.view for analysis in found]
     brightest = max((float(v.spectrum.max(initial=0)) for v in views), default=0.0)
@@ -173,44 +177,6 @@ def _sums(tracks: Sequence[Track]) -> Sequence[Track]:
     return [track for track in tracks if track.role == "input"]
 
 
-def _analysed(tracks: Sequence[Track], top_hz: float, audible: Sequence[Track]) -> list[_Analysis]:
-    """Return the analysis of each track, with the sound of those in `audible`; each file is read once."""
-    analyses = [_TrackAnalysis(track, top_hz, track in audible) for track in tracks]
-    joint = _difference(analyses, top_hz)
-    for analysis in analyses:
-        if analysis not in joint:
-            for block in analysis.track.blocks():
-                analysis.feed(block)
-    if joint:
-        first, second, removed = joint
-        for block, taken in zip(first.track.blocks(), second.track.blocks(), strict=True):
-            first.feed(block)
-            second.feed(taken)
-            removed.feed(block - taken)
-    for analysis in analyses:  # a difference takes what both of its recordings have just measured
-        analysis.flush()
-    return [analysis.finish() for analysis in analyses]
-
-
-def _difference(analyses: Sequence[_TrackAnalysis], top_hz: float) -> Sequence[_TrackAnalysis]:
-    """Return (first, second, difference) if two of the tracks and the third are so related; else ().
-
-    The overview of such a difference is computed from those of the other two. This holds for one channel
-    alone, because the mix of several channels may use other weights for each recording.
-    """
-    for removed in analyses:
-        info = removed.track.info
-        if removed.track.minus is None or info.channels > 1 or info.frames is None:
-            continue
-        paths = (removed.track.path, removed.track.minus)
-        whole = {a.track.path: a for a in reversed(analyses) if a.track.minus is None}
-        if all(path in whole for path in paths):
-            first, second = (whole[path] for path in paths)
-            removed.overview = DifferenceOverviewBuilder(first.overview, second.overview, top_hz, info.frames)
-            return first, second, removed
-    return ()
-
-
 class _Analysis(NamedTuple):
     """What one pass over a track finds.
 
@@ -225,41 +191,35 @@ class _Analysis(NamedTuple):
     sound: bytes | None
 
 
-class _TrackAnalysis:
-    """Computes the overview and the level of one track and encodes its sound, in one pass."""
+def _analysed(track: Track, top_hz: float, sound: bool) -> _Analysis:
+    """Return the overview and the level of a track, and its sound if that is asked for, from one pass.
 
-    def __init__(self, track: Track, top_hz: float, sound: bool) -> None:
-        info = track.info
-        self.track = track
-        self.overview = OverviewBuilder(info.sample_rate, top_hz, info.frames)
-        self._downmix = StreamingDownmix(info.channels, ahead=True)
-        self._channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
-        self._encoder = make_encoder(info.sample_rate, self._channels) if sound else None
-        # The mix has another level than the channels: of one that is alone, half the amplitude.
-        self._energy, self._count, self._peak = 0.0, 0, 0.0
+    Raises:
+        InputError: a file cannot be read.
+    """
+    info = track.info
+    overview = OverviewBuilder(info.sample_rate, top_hz, info.frames)
+    downmix = StreamingDownmix(info.channels, ahead=True)
+    channels = info.channels if info.channels <= EMBEDDED_CHANNELS else 1
+    encoder = make_encoder(info.sample_rate, channels) if sound else None
+    # The mix has another level than the channels: of one that is alone, half the amplitude.
+    energy, count, peak = 0.0, 0, 0.0
 
-    def feed(self, block: NDArray[np.float32]) -> None:
-        """Take the next samples, (channels, time)."""
-        self._add(block, self._downmix.feed(block))
-        self._energy += float(np.square(block, dtype=np.float64).sum())
-        self._count += block.size
-        self._peak = max(self._peak, float(np.abs(block).max(initial=0.0)))
-
-    def flush(self) -> None:
-        """Take the rest of the mix; nothing can be fed after this."""
-        self._add(np.zeros((self.track.info.channels, 0), np.float32), self._downmix.flush())
-
-    def finish(self) -> _Analysis:
-        """Return what was found, after `flush`."""
-        encoded = self._encoder.finish() if self._encoder is not None and self.overview.frames else None
-        level_db = 10 * math.log10(self._energy / self._count) if self._energy > 0 else None
-        return _Analysis(self.overview.finish(), level_db, self._peak, encoded)
-
-    def _add(self, block: NDArray[np.float32], mixed: NDArray[np.float32]) -> None:
+    def add(block: NDArray[np.float32], mixed: NDArray[np.float32]) -> None:
         """Take the next samples (channels, time) and the next of their mix (1, time)."""
-        self.overview.feed(mixed[0])
-        if self._encoder is not None:
-            self._encoder.feed(block if len(block) == self._channels else mixed)
+        overview.feed(mixed[0])
+        if encoder is not None:
+            encoder.feed(block if len(block) == channels else mixed)
+
+    for block in track.blocks():
+        add(block, downmix.feed(block))
+        energy += float(np.square(block, dtype=np.float64).sum())
+        count += block.size
+        peak = max(peak, float(np.abs(block).max(initial=0.0)))
+    add(np.zeros((info.channels, 0), np.float32), downmix.flush())
+    level_db = 10 * math.log10(energy / count) if energy > 0 else None
+    encoded = encoder.finish() if encoder is not None and overview.frames else None
+    return _Analysis(overview.finish(), level_db, peak, encoded)
 
 
 def _gain(tracks: Sequence[Track], views: Sequence[Overview]) -> tuple[float | None, ...]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import functools
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,7 +92,6 @@ class OverviewBuilder:
         self._factor = 1
         self._cells = np.zeros((0, EDGES + BANDS), np.float32)
         self._columns = self._cells
-        self.measured: list[tuple[Samples, NDArray[Any]]] = []
 
     def feed(self, samples: Samples) -> None:
         """Take the next samples, (time,).
@@ -101,16 +99,12 @@ class OverviewBuilder:
         Raises:
             InputError: a sample is so large that powers would be infinite.
         """
-        self._count(samples)
-        self._waiting = np.concatenate((self._waiting, samples))
-        self._measure()
-
-    def _count(self, samples: Samples) -> None:
-        """Count samples, and refuse such as are too large."""
         peak = float(np.abs(samples).max(initial=0.0))
         if peak > LARGEST:
             raise InputError(f"a sample of {peak:.3g} is too far beyond full scale for a picture")
         self.frames += len(samples)
+        self._waiting = np.concatenate((self._waiting, samples))
+        self._measure()
 
     def finish(self) -> Overview:
         """Return the overview; nothing can be fed after this."""
@@ -118,9 +112,6 @@ class OverviewBuilder:
         end = max(0, (cells - 1) * self.hop + self.window - self._lead - self.frames) if cells else 0
         self._waiting = np.concatenate((self._waiting, np.zeros(end, np.float32)))
         self._measure()
-        return self._overview()
-
-    def _overview(self) -> Overview:
         if len(self._cells):
             self._columns = np.concatenate((self._columns, _merged(self._cells[None])))
         while len(self._columns) > COLUMNS:
@@ -132,7 +123,6 @@ class OverviewBuilder:
 
     def _measure(self) -> None:
         """Turn the complete frames among the waiting samples into cells."""
-        self.measured = []
         count = max(0, (len(self._waiting) - self.window) // self.hop + 1)
         for first in range(0, count, AT_ONCE):
             last = min(first + AT_ONCE, count)
@@ -140,20 +130,10 @@ class OverviewBuilder:
             frames = np.lib.stride_tricks.sliding_window_view(part, self.window)[:: self.hop]
             cells = frames[:, self._lead : self._lead + self.hop]
             spectrum = np.fft.rfft(frames * self._taps)
-            self.measured.append((cells, spectrum))
-            self._take(cells, spectrum)
+            power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._rows
+            edges = (cells.min(1), cells.max(1), np.einsum("ct,ct->c", cells, cells) / self.hop)
+            self._add(np.column_stack((*edges, power)))
         self._waiting = self._waiting[count * self.hop :]
-
-    def _take(self, cells: Samples, spectrum: NDArray[Any]) -> None:
-        """Add cells.
-
-        Args:
-            cells: (cells, hop) samples.
-            spectrum: (cells, bins) complex spectra of their frames.
-        """
-        power = (spectrum.real**2 + spectrum.imag**2).astype(np.float32) @ self._rows
-        edges = (cells.min(1), cells.max(1), np.einsum("ct,ct->c", cells, cells) / self.hop)
-        self._add(np.column_stack((*edges, power)))
 
     def _add(self, cells: Samples) -> None:
         """Add cells, and turn those that fill columns into columns."""
@@ -173,39 +153,6 @@ class OverviewBuilder:
         pairs = self._columns[:even].reshape(even // 2, 2, -1)
         self._columns = np.concatenate((_merged(pairs), self._columns[even:]))
         self._factor *= 2
-
-
-class DifferenceOverviewBuilder(OverviewBuilder):
-    """Builds the overview of the difference of two recordings from the cells and spectra of both.
-
-    Args:
-        first, second: builders of two recordings of one rate and length. Each block is fed to both before the
-            difference is fed to this one.
-        top_hz, frames: as `OverviewBuilder`.
-    """
-
-    def __init__(
-        self, first: OverviewBuilder, second: OverviewBuilder, top_hz: float, frames: int | None
-    ) -> None:
-        super().__init__(first.sample_rate, top_hz, frames)
-        self._first, self._second = first, second
-
-    def feed(self, samples: Samples) -> None:
-        """Take the difference (time,) of the samples that were fed to both builders."""
-        self._count(samples)
-        self._subtract()
-
-    def finish(self) -> Overview:
-        """Return the overview; both builders have finished before."""
-        self._subtract()
-        return self._overview()
-
-    def _subtract(self) -> None:
-        # The spectrum of a difference is the difference of the spectra.
-        for (cells, spectrum), (taken, other) in zip(
-            self._first.measured, self._second.measured, strict=True
-        ):
-            self._take(cells - taken, spectrum - other)
 
 
 def mel(hz: float) -> float:

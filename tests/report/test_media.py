@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,26 @@ def test_pictures_of_what_was_removed_reach_the_end(tmp_path: Path) -> None:
     assert removed.width_s == first.width_s == second.width_s >= removed.seconds
 
 
+@pytest.mark.parametrize("seconds", [0.01, 1.3, 15.0])
+def test_what_was_removed_is_shown_as_its_recording(tmp_path: Path, seconds: float) -> None:
+    """Also where the output begins in silence: parts of the mix to mono then have other lengths."""
+    voice = speech_like(seconds, 16000)[0]
+    noise = 0.05 * np.random.default_rng(0).standard_normal(len(voice)).astype(np.float32)
+    cleaned = np.where(np.arange(len(voice)) < len(voice) // 4, np.float32(0), voice)
+    recordings = {"in": voice + noise, "out": cleaned, "removed": voice + noise - cleaned}
+    places = {name: str(tmp_path / f"{name}.wav") for name in recordings}
+    for name, samples in recordings.items():
+        soundfile.write(places[name], samples, 16000, "FLOAT")
+    facts = {"input": places["in"], "output": places["out"]}
+    of_difference = make_media(Row("a", facts={**facts, "settings": {"mix": 1.0}}), sound=False)
+    of_recording = make_media(Row("a", facts={**facts, "residual": places["removed"]}), sound=False)
+    assert of_difference is not None
+    assert of_recording is not None
+    assert [replace(clip, path=None) for clip in of_recording.clips] == [
+        replace(clip, path=None) for clip in of_difference.clips
+    ]
+
+
 def test_level_and_peak_are_those_of_the_channels_and_not_of_their_mix(tmp_path: Path) -> None:
     left = np.full(16000, 0.5, np.float32)
     left[100] = -0.75
@@ -174,6 +195,19 @@ def test_a_damaged_file_costs_its_row_alone(tmp_path: Path, row: Row) -> None:
     samples[9000] = np.nan
     soundfile.write(tmp_path / "out.wav", samples, 16000, subtype="FLOAT")
     assert make_media(row, False) is None
+
+
+def test_a_page_tells_no_message_of_a_library(
+    row: Row, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("operands could not be broadcast together")
+
+    monkeypatch.setattr("audiotool.report.media.OverviewBuilder", fail)
+    assert make_media(row, False) is None
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "a: not shown in the page: internal error: ValueError (--debug shows where)"
+    ]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])

@@ -11,14 +11,7 @@ from kit.audio import speech_like
 
 from audiotool.errors import InputError
 from audiotool.report import png
-from audiotool.report.overview import (
-    BANDS,
-    COLUMNS,
-    DifferenceOverviewBuilder,
-    Overview,
-    OverviewBuilder,
-    mel,
-)
+from audiotool.report.overview import BANDS, COLUMNS, Overview, OverviewBuilder, mel
 
 
 def overview_of(waveform: np.ndarray, rate: int, blocks: int = 7919, known: bool = True) -> Overview:
@@ -49,27 +42,6 @@ def test_blocks_of_any_length_give_one_overview(blocks: int, known: bool) -> Non
     expected, found = overview_of(waveform, 16000, known=known), overview_of(waveform, 16000, blocks, known)
     for name in ("spectrum", "low", "high", "power"):
         np.testing.assert_allclose(getattr(found, name), getattr(expected, name), rtol=1e-3, atol=1e-7)
-
-
-@pytest.mark.parametrize(("rate", "seconds"), [(16000, 1.3), (44100, 0.01), (16000, 40)])
-def test_a_difference_is_seen_as_the_recording_of_it(rate: int, seconds: float) -> None:
-    first, second = speech_like(seconds, rate, 2)
-    length = len(first)
-    sides = OverviewBuilder(rate, rate / 2, length), OverviewBuilder(rate, rate / 2, length)
-    between = DifferenceOverviewBuilder(*sides, rate / 2, length)
-    for start in range(0, length, 9001):
-        part = slice(start, start + 9001)
-        for side, waveform in zip(sides, (first, second), strict=True):
-            side.feed(waveform[part])
-        between.feed(first[part] - second[part])
-    for side in sides:
-        side.finish()
-    found, expected = between.finish(), overview_of(first - second, rate)
-    assert (found.seconds, found.column_s) == (expected.seconds, expected.column_s)
-    np.testing.assert_allclose(found.spectrum, expected.spectrum, atol=1e-5 * expected.spectrum.max())
-    np.testing.assert_allclose(found.power, expected.power, rtol=1e-5)
-    np.testing.assert_array_equal(found.low, expected.low)
-    np.testing.assert_array_equal(found.high, expected.high)
 
 
 def test_events_stay_where_they_are_however_long_a_recording_is() -> None:
