@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -102,29 +103,63 @@ def sound_facts(estimate: Path, noisy: Path | None) -> dict[str, Any]:
 
 
 def _score_alone(files: FilePair, metrics: Sequence[str]) -> Row:
+    """Score an estimate and its input, each by itself: a fault of one of them takes no score of the other."""
     began = time.monotonic()
     row = Row(files.name, facts={"status": "done", **places_of(files)}, notes=list(files.notes))
     compared = [name for name in metrics if METRICS.get(name).needs_reference]
     rated = [name for name in metrics if name not in compared]
+    lost: dict[str, Value] = {}
+    reference = None
+    if files.reference is None:
+        row.values = {name: Value(None, "there is no reference") for name in compared}
+    elif compared:
+        with _nulls(row, compared, lost):
+            reference = _reference(files, files.reference, compared, row, lost)
+    for side, label in zip(_sides(files, row), _labels(files), strict=False):
+        side.scores.update(lost)
+        with _nulls(row, metrics, side.scores):
+            asked = [name for name in compared if name not in lost]
+            if reference is not None and asked:
+                found = _compared(reference, side, asked, row.notes, label)
+                side.scores.update(found.values)
+                # The notes are on channels of the reference, and are the same of the input.
+                row.notes += [] if side.is_input else found.notes
+            if rated:
+                found = rate_file(side.path, rated, label)
+                side.scores.update(found.values)
+                row.notes += found.notes
+    row.facts["elapsed_seconds"] = round(time.monotonic() - began, 3)
+    return row
+
+
+@contextlib.contextmanager
+def _nulls(row: Row, metrics: Sequence[str], scores: dict[str, Value]) -> Iterator[None]:
+    """Give metrics without a score the reason why a file cannot be read or compared; the row has failed."""
     try:
-        if files.reference is None:
-            row.values = {name: Value(None, "there is no reference") for name in compared}
-        elif compared:
-            _compare(files, files.reference, compared, row)
-        if rated:
-            sides = [(files.estimate, row.values), *([(files.noisy, row.baseline)] if files.noisy else [])]
-            for (path, side), label in zip(sides, _labels(files), strict=False):
-                scores = rate_file(path, rated, label)
-                side.update(scores.values)
-                row.notes += scores.notes
+        yield
     except AudiotoolError as error:
         row.failed = True
         row.facts["status"] = "failed"
-        row.values = {name: row.values.get(name, Value(None, str(error))) for name in metrics}
-        if files.noisy is not None:
-            row.baseline = {name: Value(None, str(error)) for name in metrics}
-    row.facts["elapsed_seconds"] = round(time.monotonic() - began, 3)
-    return row
+        scores.update({name: Value(None, str(error)) for name in metrics if name not in scores})
+
+
+class _Side(NamedTuple):
+    """A file of a row that is scored.
+
+    Args:
+        scores: those of the row, to which its own are added.
+        is_input: whether it is the unprocessed input.
+    """
+
+    path: Path
+    scores: dict[str, Value]
+    is_input: bool
+
+
+def _sides(files: FilePair, row: Row) -> list[_Side]:
+    """Return the estimate and, if there is one, its input."""
+    noisy = [] if files.noisy is None else [_Side(files.noisy, row.baseline, True)]
+    return [_Side(files.estimate, row.values, False), *noisy]
 
 
 def _score_together(stems: Sequence[FilePair], metrics: Sequence[str], rows: Sequence[Row]) -> None:
@@ -175,43 +210,67 @@ def _mixture(stems: Sequence[FilePair], notes: list[str]) -> Mixture:
     return Mixture(references, estimates, rate)
 
 
-def _compare(files: FilePair, place: Path, metrics: Sequence[str], row: Row) -> None:
-    """Score an estimate and its input against their reference; add the scores to a row.
+class _Reference(NamedTuple):
+    """What an estimate and its input are compared with.
 
-    Raises:
-        InputError: a file cannot be read, or has other channels.
+    Args:
+        path: the reference.
+        info: facts of its header.
+        read: returns its waveform (channels, time) and its rate in Hz, read once.
+        edge_hz, interferers: as `score_channels`.
     """
-    info = probe(place)
+
+    path: Path
+    info: AudioInfo
+    read: Callable[[], tuple[Waveform, int]]
+    edge_hz: float | None
+    interferers: Sequence[Waveform]
+
+
+def _reference(
+    files: FilePair, path: Path, metrics: Sequence[str], row: Row, lost: dict[str, Value]
+) -> _Reference:
+    """Return what both files of a row are compared with by these metrics; its rate becomes a fact.
+
+    Args:
+        lost: takes the metrics that need another file which cannot be read, with the reason.
+    Raises:
+        InputError: the reference cannot be read.
+    """
+    info = probe(path)
     row.facts[REFERENCE_RATE] = info.sample_rate
     narrow = [name for name in metrics if METRICS.get(name).has_narrow_band]
     if narrow and info.sample_rate < WIDE_BAND_RATE:
         row.notes.append(
             f"{', '.join(narrow)}: narrow-band at {info.sample_rate} Hz, another scale than wide-band"
         )
-    asked = any(METRICS.get(name).uses_edge for name in metrics)
-    edge = _edge(files.noisy) if files.noisy is not None and asked else None
-    labels = _labels(files)
-    if _is_long(files, info, metrics):
-        scores = _compare_blocks(place, files.estimate, metrics, edge, row.notes, labels[0])
-        row.values = scores.values
-        row.notes += scores.notes
-        if files.noisy is not None:
-            row.baseline = _compare_blocks(place, files.noisy, metrics, edge, row.notes, labels[1]).values
-        return
-    reference, rate = read(place)
-    estimate = _matching(files.estimate, reference, rate, row.notes, label=labels[0])
-    _require_whole(files.estimate, estimate.shape[1], reference.shape[1], rate)
+    read_once = cache(lambda: read(path))
+    edge: float | None = None
+    if files.noisy is not None and (by_edge := [name for name in metrics if METRICS.get(name).uses_edge]):
+        with _nulls(row, by_edge, lost):
+            edge = _edge(files.noisy)
     others: list[Waveform] = []
-    if any(METRICS.get(name).uses_interferers for name in metrics):
-        others = _interferers(files, reference, rate)
-    scores = score_channels(reference, estimate, rate, metrics, edge, others)
-    row.values = scores.values
-    row.notes += scores.notes
-    # If the input cannot be read, only its own scores are missing.
-    if files.noisy is not None:
-        noisy = _matching(files.noisy, reference, rate, row.notes, is_array=True, label=labels[1])
-        _require_whole(files.noisy, noisy.shape[1], reference.shape[1], rate)
-        row.baseline = score_channels(reference, noisy, rate, metrics, edge, others).values
+    if by_others := [name for name in metrics if METRICS.get(name).uses_interferers]:
+        waveform, rate = read_once()
+        with _nulls(row, by_others, lost):
+            others = _interferers(files, waveform, rate)
+    return _Reference(path, info, read_once, edge, others)
+
+
+def _compared(
+    reference: _Reference, side: _Side, metrics: Sequence[str], notes: list[str], label: str
+) -> ChannelScores:
+    """Return the scores of a file; differences from its reference become notes, which call it `label`.
+
+    Raises:
+        InputError: a file cannot be read, or has other channels, or breaks off.
+    """
+    if _is_long(side.path, reference.info, metrics):
+        return _compare_blocks(reference.path, side.path, metrics, reference.edge_hz, notes, label)
+    waveform, rate = reference.read()
+    other = _matching(side.path, waveform, rate, notes, is_array=side.is_input, label=label)
+    _require_whole(side.path, other.shape[1], waveform.shape[1], rate)
+    return score_channels(waveform, other, rate, metrics, reference.edge_hz, reference.interferers)
 
 
 def _labels(files: FilePair) -> tuple[str, str]:
@@ -221,23 +280,22 @@ def _labels(files: FilePair) -> tuple[str, str]:
     return str(files.estimate), str(files.noisy)
 
 
-def _is_long(files: FilePair, info: AudioInfo, metrics: Sequence[str]) -> bool:
-    """Return whether files are compared block by block.
+def _is_long(path: Path, reference: AudioInfo, metrics: Sequence[str]) -> bool:
+    """Return whether a file is compared with its reference block by block.
 
     They are long, have one sample rate and number of channels, and no metric needs other signals.
+
+    Raises:
+        InputError: the file cannot be read.
     """
-    if info.seconds is None or info.seconds < LONG_S:
+    if reference.seconds is None or reference.seconds < LONG_S:
         return False
     if any(METRICS.get(name).uses_interferers for name in metrics):
         return False
-    try:
-        others = [probe(path) for path in (files.estimate, files.noisy) if path is not None]
-    except AudiotoolError:
-        # The estimate may still be scored if only the input cannot be read.
-        return False
-    return all(
-        (other.sample_rate, other.channels, other.frames is None) == (info.sample_rate, info.channels, False)
-        for other in others
+    own = probe(path)
+    return own.frames is not None and (own.sample_rate, own.channels) == (
+        reference.sample_rate,
+        reference.channels,
     )
 
 

@@ -75,6 +75,38 @@ def test_files_that_cannot_be_compared_give_reasons(clean: np.ndarray, tmp_path:
     assert row.columns()["stoi_improvement"].value is None
 
 
+@pytest.mark.parametrize("long_s", [0.1, 120.0])
+def test_a_fault_of_one_file_takes_no_score_of_the_other(
+    clean: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, long_s: float
+) -> None:
+    monkeypatch.setattr("audiotool.metrics.score_files.LONG_S", long_s)
+    good = write(tmp_path / "good.wav", noisy(clean))
+    reference = write(tmp_path / "clean.wav", clean)
+    damaged = clean.copy()
+    damaged[0, 9000] = np.inf
+    bad, missing = write(tmp_path / "bad.wav", damaged), tmp_path / "missing.wav"
+    names = ["si_sdr", "lsd_high", "stoi", "si_sir", *(["loudness"] if extras.is_there("pyloudnorm") else [])]
+    by_input = {"lsd_high", "si_sir"}  # they need the input's bandwidth, or the noise in it
+    for fault in (bad, missing):
+        row = score_pair(FilePair("a", reference, good, fault), names)
+        assert row.failed
+        assert {name for name, value in row.values.items() if value.value is None} == by_input
+        assert all(value.value is None for value in row.baseline.values())
+        assert row.baseline.keys() == set(names)
+        row = score_pair(FilePair("a", reference, fault, good), names)
+        assert row.failed
+        assert all(value.value is None for value in row.values.values())
+        assert all(value.value is not None for value in row.baseline.values())
+        row = score_pair(FilePair("a", fault, good, good), names)
+        assert row.failed
+        assert [name for name, value in row.values.items() if value.value is not None] == names[4:]
+        assert [name for name, value in row.baseline.items() if value.value is not None] == names[4:]
+        assert all(fault.name in reason for reason in row.reasons.values())
+    row = score_pair(FilePair("a", reference, bad, missing), names)
+    assert "bad.wav" in row.reasons["si_sdr"]
+    assert "missing.wav" in row.reasons["si_sdr_noisy"]
+
+
 def test_narrow_band_scores_are_reported(tmp_path: Path) -> None:
     """Beside wide-band scores they would pass for such."""
     rows = []
