@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ from audiotool.text import listed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+log = logging.getLogger(__name__)
+
 PANEL = 3.4
 """Width and height of a panel in inches."""
 
@@ -28,8 +31,8 @@ def input_snr_db(row: Row) -> Value:
 
     If one of them is longer, its rest counts in neither power.
 
-    It has a reason in place of a value if a file is missing, their rates or channels differ, or one of the
-    powers is zero.
+    It has a reason in place of a value if a file is missing or cannot be read, their rates or channels
+    differ, or one of the powers is zero.
     """
     reference = track("reference", "", row.facts.get("reference"))
     noisy = track("input", "", row.facts.get("noisy", row.facts.get("input")))
@@ -40,10 +43,13 @@ def input_snr_db(row: Row) -> Value:
         first, second = (f"{rate} Hz in {n} channel{'s' if n > 1 else ''}" for rate, n in forms)
         return Value(None, f"the reference has {first}, the noisy input {second}")
     powers = np.zeros(2)
-    for signal, mixed in zip(reference.blocks(), noisy.blocks(), strict=False):
-        length = min(signal.shape[1], mixed.shape[1])
-        signal, noise = signal[:, :length], mixed[:, :length] - signal[:, :length]
-        powers += [np.square(side, dtype=np.float64).sum() for side in (signal, noise)]
+    try:
+        for signal, mixed in zip(reference.blocks(), noisy.blocks(), strict=False):
+            length = min(signal.shape[1], mixed.shape[1])
+            signal, noise = signal[:, :length], mixed[:, :length] - signal[:, :length]
+            powers += [np.square(side, dtype=np.float64).sum() for side in (signal, noise)]
+    except InputError as error:
+        return Value(None, str(error))
     if powers[0] == 0:
         return Value(None, "the reference is silent")
     if powers[1] == 0:
@@ -52,7 +58,7 @@ def input_snr_db(row: Row) -> Value:
 
 
 def plot_by_snr(rows: Sequence[Row]) -> Figure:
-    """Draw each metric of the input and the output over the SNR of the input.
+    """Draw each metric of the input and the output over the SNR of the input; warn of files without one.
 
     Raises:
         InputError: no row's input has an SNR; the message says why.
@@ -62,6 +68,8 @@ def plot_by_snr(rows: Sequence[Row]) -> Figure:
     if not found:
         reasons = dict.fromkeys(snr.reason for snr, _ in measured if snr.reason is not None)
         raise InputError(f"no file's input has an SNR to plot scores over: {listed(list(reasons))}")
+    if lacking := [f"{row.name}: {snr.reason}" for snr, row in measured if snr.value is None]:
+        log.warning("%d of %d files not drawn: %s", len(lacking), len(rows), listed(lacking))
     return _panels(measures_of(rows), lambda axes, measure: _draw_by_snr(axes, measure, found))
 
 

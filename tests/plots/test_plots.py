@@ -183,6 +183,19 @@ def test_inputs_without_an_snr_have_their_reason(tmp_path: Path) -> None:
             plot_by_snr([row])
 
 
+def test_files_that_are_not_drawn_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rows = [scored(tmp_path, f"{name}.wav", 0, 2.0) for name in ("whole", "damaged", "slow")]
+    damaged = speech_like(0.5, 16000)[0]
+    damaged[99] = np.inf
+    soundfile.write(str(tmp_path / "noisy" / "damaged.wav"), damaged, 16000, subtype="FLOAT")
+    write_speech(tmp_path / "noisy" / "slow.wav", 0.5, 8000)
+    [axes] = plot_by_snr(rows).axes
+    assert len(np.asarray(axes.collections[1].get_offsets())) == 1
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("2 of 3 files not drawn: damaged.wav: ")
+    assert "slow.wav: the reference has 16000 Hz in 1 channel, the noisy input 8000 Hz" in said
+
+
 def test_two_systems_file_by_file() -> None:
     others = [Row(name, {"lsd": Value(score)}) for name, score in (("a", 1.0), ("b", 2.0), ("c", 3.0))]
     rows = [Row(name, {"lsd": Value(score)}) for name, score in (("b.wav", 1.0), ("a.flac", 2.0), ("d", 3.0))]
