@@ -13,7 +13,7 @@ from audiotool.errors import InputError
 from audiotool.metrics.rows import Row, number_of, numbers_of_both, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.plots.figure import AFTER, BEFORE, panels
-from audiotool.report.scores import Measure, measures_of
+from audiotool.report.scores import Measure, measures_of, of_one_band
 from audiotool.report.tracks import track
 from audiotool.text import listed
 
@@ -109,7 +109,11 @@ def _draw_by_snr(axes: Any, measure: Measure, found: Sequence[tuple[float, Row]]
 
 
 def _draw_against(axes: Any, measure: Measure, pairs: Sequence[tuple[Row, Row]], name: str) -> None:
-    points = numbers_of_both(pairs, measure.name)
+    alike = of_one_band(pairs, measure)
+    points = numbers_of_both(alike, measure.name)
+    if len(alike) < len(pairs):
+        said = f"{len(pairs) - len(alike)} left out: narrow-band against wide-band"
+        axes.text(0.03, 0.03, said, transform=axes.transAxes, fontsize="small")
     if points:
         low, high = min(map(min, points)), max(map(max, points))
         axes.plot([low, high], [low, high], color=BEFORE, linewidth=1)

@@ -7,13 +7,13 @@ scores (Efron, Tibshirani, An Introduction to the Bootstrap, 1993; for such sets
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiotool.metrics.rows import Row, numbers_of_both, of_one_file
-from audiotool.report.scores import Measure, measures_of, rounded, signed
+from audiotool.report.scores import Measure, measures_of, of_one_band, rounded, signed
 
 DRAWS = 5000
 """Number of means that the bootstrap draws."""
@@ -59,6 +59,8 @@ class Comparison:
         files: number of files that both reports have.
         only_this, only_other: numbers of files that only one of them has.
         metrics: scores by name of the metric; those for which no file has two numbers are left out.
+        two_bands: numbers of files that are left out of a metric, because one system's number is narrow-band
+            and the other's wide-band.
     """
 
     against: str
@@ -66,6 +68,7 @@ class Comparison:
     only_this: int
     only_other: int
     metrics: Mapping[str, PairedScores]
+    two_bands: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def heading(self) -> str:
@@ -77,8 +80,12 @@ class Comparison:
         """The number of files, and what the columns mean."""
         alone = ((self.only_this, "only here"), (self.only_other, "only there"))
         counts = "".join(f", {count} {where}" for count, where in alone if count)
+        left_out = ", ".join(f"{name} of {count}" for name, count in self.two_bands.items())
+        bands = (
+            f" Not compared, because one is narrow-band and one wide-band: {left_out}." if left_out else ""
+        )
         return (
-            f"{self.files} file{'' if self.files == 1 else 's'} in both reports{counts}."
+            f"{self.files} file{'' if self.files == 1 else 's'} in both reports{counts}.{bands}"
             f" Difference: this minus other; interval: paired bootstrap over files, {DRAWS} draws."
         )
 
@@ -98,9 +105,16 @@ def compare(rows: Sequence[Row], others: Sequence[Row], against: str) -> Compari
     metrics = {
         measure.name: _paired(measure, np.array(numbers))
         for measure in measures_of(rows)
-        if (numbers := numbers_of_both(pairs, measure.name))
+        if (numbers := numbers_of_both(of_one_band(pairs, measure), measure.name))
     }
-    return Comparison(against, len(pairs), len(rows) - len(pairs), len(others) - len(pairs), metrics)
+    two_bands = {
+        measure.name: len(pairs) - len(alike)
+        for measure in measures_of(rows)
+        if len(alike := of_one_band(pairs, measure)) < len(pairs)
+    }
+    return Comparison(
+        against, len(pairs), len(rows) - len(pairs), len(others) - len(pairs), metrics, two_bands
+    )
 
 
 def bootstrap_interval(differences: NDArray[np.float64]) -> tuple[float, float] | None:

@@ -99,7 +99,8 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
 def _comparison(found: Mapping[str, Any]) -> Comparison:
     metrics = {str(name): _paired(dict(scores)) for name, scores in found["metrics"].items()}
     counts = {name: int(found[name]) for name in ("files", "only_this", "only_other")}
-    return Comparison(against=str(found["against"]), metrics=metrics, **counts)
+    two_bands = {str(name): int(count) for name, count in found.get("two_bands", {}).items()}
+    return Comparison(against=str(found["against"]), metrics=metrics, two_bands=two_bands, **counts)
 
 
 def _paired(scores: dict[str, Any]) -> PairedScores:

@@ -86,6 +86,13 @@ def _bands(rows: Sequence[Row], metric: str) -> set[bool]:
     return {rate >= WIDE_BAND_RATE for rate in rates if isinstance(rate, int)}
 
 
+def of_one_band(pairs: Sequence[tuple[Row, Row]], measure: Measure) -> list[tuple[Row, Row]]:
+    """Return the pairs of rows of two systems whose numbers of a metric are not of different bands."""
+    if not measure.has_narrow_band:
+        return list(pairs)
+    return [pair for pair in pairs if len(_bands(pair, measure.name)) < 2]
+
+
 def measures_of(rows: Sequence[Row]) -> list[Measure]:
     """Return the metrics of the rows, in their order."""
     return [Measure.of(name) for name in dict.fromkeys(name for row in rows for name in row.values)]

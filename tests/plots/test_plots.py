@@ -17,7 +17,7 @@ from typer.testing import Result
 
 from audiotool import extras
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row
+from audiotool.metrics.rows import REFERENCE_RATE, Row
 from audiotool.metrics.values import Value
 from audiotool.plots.curves import plot_curves
 from audiotool.plots.figure import save
@@ -204,6 +204,16 @@ def test_two_systems_file_by_file() -> None:
     assert axes.texts[0].get_text() == "better 1, worse 1 of 2"
     with pytest.raises(InputError, match="no file and metric in common"):
         plot_against(rows, [Row("x")], "other.json")
+
+
+def test_narrow_band_and_wide_band_scores_are_not_one_point() -> None:
+    rows, others = (
+        [Row(str(n), {"pesq": Value(score)}, facts={REFERENCE_RATE: rate}) for n, rate in enumerate(rates)]
+        for score, rates in ((2.0, (16000, 16000)), (3.0, (8000, 16000)))
+    )
+    [axes] = plot_against(rows, others, "other.json").axes
+    np.testing.assert_allclose(np.asarray(axes.collections[0].get_offsets()), [(3, 2)])
+    assert "1 left out: narrow-band against wide-band" in [text.get_text() for text in axes.texts]
 
 
 def test_curves_of_a_run_and_of_one_that_has_just_begun(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from audiotool.errors import InputError
-from audiotool.metrics.rows import Row, of_one_file
+from audiotool.metrics.rows import REFERENCE_RATE, Row, of_one_file
 from audiotool.metrics.values import Value
 from audiotool.report import comparison
 from audiotool.report.comparison import bootstrap_interval, compare
@@ -165,6 +165,21 @@ def test_every_format_shows_it_and_json_keeps_it(tmp_path: Path) -> None:
     page = (tmp_path / "r.html").read_text()
     assert "This system against &lt;b&gt;|other|.json" in page
     assert "<td>-0.500 to +0.500</td>" in page
+
+
+def test_narrow_band_and_wide_band_numbers_are_not_compared(tmp_path: Path) -> None:
+    def rows(pesq: float, *rates: int) -> list[Row]:
+        scores = {"pesq": Value(pesq), "stoi": Value(0.9)}
+        return [Row(str(n), scores, facts={REFERENCE_RATE: rate}) for n, rate in enumerate(rates)]
+
+    found = compare(rows(2.0, 16000, 16000), rows(3.0, 8000, 48000), "other.json")
+    assert (found.metrics["pesq"].n, found.metrics["stoi"].n) == (1, 2)
+    assert found.two_bands == {"pesq": 1}
+    assert "narrow-band and one wide-band: pesq of 1. Difference" in found.remark
+    write_reports([tmp_path / "r.json"], Report(ROWS, comparison=found))
+    assert read_json_report(tmp_path / "r.json").comparison == found
+    nothing = compare(rows(2.0, 16000), rows(3.0, 8000), "other.json")
+    assert list(nothing.metrics) == ["stoi"]
 
 
 def test_one_file_and_no_numbers_make_reports(tmp_path: Path) -> None:
