@@ -42,6 +42,11 @@ class Job(NamedTuple):
     existing: Existing = "overwrite"
 
     @property
+    def key(self) -> tuple[str, ...]:
+        """Its outputs: those of jobs without an obstacle differ, and several jobs may have one input."""
+        return tuple(self.target.places)
+
+    @property
     def inputs(self) -> tuple[str | Path, ...]:
         """All files that are read: the source and its companions."""
         return (self.source, *self.companions)

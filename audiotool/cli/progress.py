@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from audiotool.audio import PIPE
 from audiotool.cli.screen import console, emit, progress, say
@@ -14,6 +14,8 @@ from audiotool.paths import is_fifo
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from audiotool.batch.job import Job
     from audiotool.batch.plan import Plan
     from audiotool.batch.watch import Watcher
@@ -45,14 +47,14 @@ class _Pace:
 
     Args:
         total: all work.
-        sizes: the work of each input, 0 for others; None counts each as 1.
+        sizes: the work of each file by its key, 0 for others; None counts each as 1.
     """
 
-    def __init__(self, total: float, sizes: Mapping[str, float] | None = None) -> None:
+    def __init__(self, total: float, sizes: Mapping[Hashable, float] | None = None) -> None:
         self.total = total
         self._sizes = sizes
         self._finished = 0.0
-        self._shares: dict[str, float] = {}
+        self._shares: dict[Hashable, float] = {}
         self._began: float | None = None
 
     def start(self) -> None:
@@ -60,20 +62,20 @@ class _Pace:
         if self._began is None:
             self._began = time.monotonic()
 
-    def advance(self, name: str, share: float) -> None:
+    def advance(self, key: Hashable, share: float) -> None:
         """Note the share of a file that is done."""
-        self._shares[name] = share
+        self._shares[key] = share
 
-    def finish(self, name: str, status: Status) -> None:
+    def finish(self, key: Hashable, status: Status) -> None:
         """Note the end of a file. One that was skipped is no work."""
-        self._shares.pop(name, None)
+        self._shares.pop(key, None)
         if status != "skipped":
-            self._finished += self._size(name)
+            self._finished += self._size(key)
 
     @property
     def done(self) -> float:
         """The work that is done, with that in files which are not finished."""
-        return self._finished + sum(share * self._size(name) for name, share in self._shares.items())
+        return self._finished + sum(share * self._size(key) for key, share in self._shares.items())
 
     @property
     def elapsed_s(self) -> float:
@@ -89,8 +91,8 @@ class _Pace:
             return 0.0
         return self.elapsed_s / done * left if done else None
 
-    def _size(self, name: str) -> float:
-        return 1.0 if self._sizes is None else self._sizes.get(name, 0.0)
+    def _size(self, key: Hashable) -> float:
+        return 1.0 if self._sizes is None else self._sizes.get(key, 0.0)
 
 
 def _pace_of(jobs: Iterable[Job]) -> _Pace:
@@ -99,10 +101,10 @@ def _pace_of(jobs: Iterable[Job]) -> _Pace:
     Their work is the bytes of their inputs, because several workers begin with the largest ones; each counts
     the same if a size is not known. What fails before it is begun is no work.
     """
-    sizes = [(str(job.source), float(job.size)) for job in jobs if not job.obstacle]
-    if not all(size for _, size in sizes):
-        sizes = [(source, 1.0) for source, _ in sizes]
-    return _Pace(sum(size for _, size in sizes), dict(sizes))
+    sizes: dict[Hashable, float] = {job.key: job.size for job in jobs if not job.obstacle}
+    if not all(sizes.values()):
+        sizes = dict.fromkeys(sizes, 1.0)
+    return _Pace(sum(sizes.values()), sizes)
 
 
 class Quiet:
@@ -149,13 +151,13 @@ class Events:
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
         share = min(done / total, 1.0) if total else 0.0
-        self._pace.advance(str(job.source), share)
+        self._pace.advance(job.key, share)
         if time.monotonic() - self._last_progress >= 1:
             self._last_progress = time.monotonic()
             emit("progress", file=job.name, share=round(share, 4) if total else None, **self._left())
 
     def finished(self, outcome: Outcome) -> None:
-        self._pace.finish(str(outcome.job.source), outcome.status)
+        self._pace.finish(outcome.job.key, outcome.status)
         self._seconds += outcome.seconds
         self._counts[outcome.status] += 1
         for row in outcome.rows:
@@ -228,6 +230,20 @@ class Lines:
         say(line)
 
 
+class _FileBar(NamedTuple):
+    """The bar of a file.
+
+    Args:
+        task: number of the bar.
+        sample_rate: of the file in Hz; 0 if it is not known.
+        began: time at which its job began, in seconds.
+    """
+
+    task: TaskID
+    sample_rate: int
+    began: float
+
+
 class Bars(Lines):
     """Prints the same lines, and below them a bar for the batch and one for each file in work."""
 
@@ -248,9 +264,7 @@ class Bars(Lines):
             disable=False,
             expand=True,
         )
-        self._files: dict[str, Any] = {}
-        self._rates: dict[str, int] = {}
-        self._starts: dict[str, float] = {}
+        self._files: dict[Hashable, _FileBar] = {}
         self._pace = _pace_of(plan.jobs)
         self._scores = False
         self._batch = None
@@ -260,33 +274,34 @@ class Bars(Lines):
 
     def started(self, job: Job) -> None:
         self._pace.start()
-        name = str(job.source)
-        self._files[name] = self.progress.add_task(one_line(job.name), total=None, amount="", speed="")
-        self._starts[name] = time.monotonic()
-        self._rates[name] = _sample_rate(job)
+        self._remove(job)  # of a worker that died at it
+        task = self.progress.add_task(one_line(job.name), total=None, amount="", speed="")
+        self._files[job.key] = _FileBar(task, _sample_rate(job), time.monotonic())
 
     def advanced(self, job: Job, done: int, total: int | None) -> None:
-        name = str(job.source)
-        rate = self._rates[name]
+        bar = self._files[job.key]
+        rate = bar.sample_rate
         seconds = done / rate if rate else 0.0
-        elapsed = time.monotonic() - self._starts[name]
+        elapsed = time.monotonic() - bar.began
         self.progress.update(
-            self._files[name],
+            bar.task,
             completed=done,
             total=total,
             amount=f"{seconds:.0f} s" if rate else "",
             speed=f"{seconds / elapsed:.1f}x real time" if rate and elapsed > 0 else "",
         )
-        self._pace.advance(name, min(done / total, 1.0) if total else 0.0)
+        self._pace.advance(job.key, min(done / total, 1.0) if total else 0.0)
         if self._batch is not None:
             self.progress.update(self._batch, completed=self._pace.done)
 
-    def finished(self, outcome: Outcome) -> None:
-        name = str(outcome.job.source)
-        self._pace.finish(name, outcome.status)
-        bar = self._files.pop(name, None)
+    def _remove(self, job: Job) -> None:
+        bar = self._files.pop(job.key, None)
         if bar is not None:
-            self.progress.remove_task(bar)
+            self.progress.remove_task(bar.task)
+
+    def finished(self, outcome: Outcome) -> None:
+        self._pace.finish(outcome.job.key, outcome.status)
+        self._remove(outcome.job)
         super().finished(outcome)
         if self._batch is not None:
             elapsed = self._pace.elapsed_s

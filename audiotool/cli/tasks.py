@@ -401,9 +401,9 @@ def _not_reached(plan: Plan, outcomes: Sequence[Outcome], former: FormerReport) 
     """Yield what an earlier report has of jobs that an interrupted batch has not come to."""
     from audiotool.batch.work import Outcome
 
-    reached = {tuple(outcome.job.target.places) for outcome in outcomes}
+    reached = {outcome.job.key for outcome in outcomes}
     for job in (*plan.skipped, *plan.jobs):
-        if tuple(job.target.places) not in reached:
+        if job.key not in reached:
             rows = former.rows_of(str(job.source), [str(stem) for stem in job.target.stems])
             if rows:
                 yield Outcome(job, "skipped", rows)

@@ -254,6 +254,28 @@ def test_the_bar_of_a_batch_is_that_of_the_bytes_to_do(
         assert not bars.progress.tasks[0].fields["speed"], "the time has the scoring in it"
 
 
+def test_jobs_of_one_input_have_bars_of_their_own(
+    monkeypatch: pytest.MonkeyPatch, now: list[float], sized: list[Job]
+) -> None:
+    """A job that a dead worker began has one bar when it is begun again."""
+    long, short = sized[3], sized[3]._replace(target=Target(("again.wav",)))
+    bars = progress.Bars("denoising", Plan([long, short]))
+
+    def shown() -> list[float]:
+        return [bar.completed for bar in bars.progress.tasks]
+
+    for job in (long, short):
+        bars.started(job)
+    bars.advanced(long, 1, 2)
+    bars.advanced(short, 3, 4)
+    assert shown() == [300 + 450, 1, 3]
+    bars.finished(Outcome(short, "done", [Row(short.name)]))
+    bars.advanced(long, 2, 2)
+    assert shown() == [600 + 600, 2]
+    bars.started(long._replace(existing="overwrite"))
+    assert shown() == [1200, 0]
+
+
 def test_a_file_of_several_stems_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     screen = put_in_place_of_stderr(monkeypatch)
     with Events("separate", 2) as events:
