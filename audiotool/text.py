@@ -29,8 +29,9 @@ _SURROGATES = "[\ud800-\udfff]"
 # Spreadsheets take the full-width forms for the same signs.
 _FORMULA = "'*[=+\\-@\t\r\n\uff1d\uff0b\uff0d\uff20]"
 # The time of these patterns grows with the text's length, not with its square: none tries a place twice.
-# A `Path` of a URL has one stroke; a drive's letter is no scheme.
-_USER = r"(?<=[A-Za-z0-9+.-]{2}:/)(/?)[^/\s]*@"
+# A drive's letter is no scheme. What stands before the account of an Azure URL is a container.
+_CONTAINER = r"(?i:(?<=\babfss://)|(?<=\babfs://)|(?<=\baz://))[^/\s:@]*@"
+_USER = rf"(?:(?<=[A-Za-z0-9+.-]{{2}}://)|(?i:(?<=\bhttp:/)|(?<=\bhttps:/)))(?!{_CONTAINER})[^/\s]*@"
 # In other stores than the web a question mark is a part of a name.
 _WEB = r"\b(?i:https?):/\S*"
 _QUERY = r"\?[^'\">]*[^'\">:,;)]"
@@ -42,7 +43,7 @@ def without_credentials(text: str) -> str:
     signature or a token."""
     if ":/" not in text:
         return text
-    return re.sub(_WEB, lambda word: re.sub(_QUERY, "", word.group()), re.sub(_USER, r"\1", text))
+    return re.sub(_WEB, lambda word: re.sub(_QUERY, "", word.group()), re.sub(_USER, "", text))
 
 
 def printable(text: str) -> str:

@@ -75,6 +75,9 @@ def test_json_in_ascii_has_the_same_values() -> None:
         ("http:/jane:hunter2@host/a.wav", "http:/host/a.wav"),
         ("s3://bucket/who?=1.wav", "s3://bucket/who?=1.wav"),
         ("C:/jane:1@2/a.wav", "C:/jane:1@2/a.wav"),
+        ("odd/day1:/john@home/x.wav", "odd/day1:/john@home/x.wav"),
+        ("abfss://calls@acme.dfs.core.windows.net/a.wav", "abfss://calls@acme.dfs.core.windows.net/a.wav"),
+        ("abfs://jane:hunter2@host/a.wav", "abfs://host/a.wav"),
         ("a/jane@home.wav", "a/jane@home.wav"),
     ],
 )

@@ -301,7 +301,8 @@ def _target(found: Found, layout: Layout, several: bool) -> Target:
     target = layout.outputs.target(outputs, residual, layout.format, layout.subtype, layout.bitrate)
     for place in target.places:
         if place != PIPE:
-            layout.outputs.check(Path(place), layout.format, layout.subtype)
+            path = Path(place.rpartition("/")[2] if is_url(place) else place)
+            layout.outputs.check(path, layout.format, layout.subtype)
     if layout.bitrate is not None:
         for output in outputs:
             layout.outputs.check_bitrate(str(output), layout.format, layout.subtype, layout.bitrate)

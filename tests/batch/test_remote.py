@@ -243,6 +243,22 @@ def test_protocols_of_one_store_are_one_place(store: str) -> None:
     assert len(make_plan([], Layout(listed=listed, existing="overwrite")).jobs) == 2
 
 
+def test_containers_of_azure_are_folders_of_their_own() -> None:
+    """A container stands where other URLs have a user."""
+    urls = [f"abfss://{container}@acme.dfs.core.windows.net/a.wav" for container in ("one", "two")]
+    plan = make_plan([], Layout(output="out", listed=list(map(Entry, urls))))
+    assert [job.name for job in plan.jobs] == urls
+    assert [job.target.places for job in plan.jobs] == [
+        [f"out/{container}@acme.dfs.core.windows.net/a.wav"] for container in ("one", "two")
+    ]
+
+
+def test_the_ending_of_an_output_in_a_store_is_named_without_credentials(recordings: Path) -> None:
+    with pytest.raises(PlanError, match=r"^a\.mp3 is named as another format") as raised:
+        make_plan(["in/a.wav"], Layout(output="s3://key:hunter2@bucket/a.mp3", format="flac"))
+    assert "hunter2" not in str(raised.value)
+
+
 def test_an_input_with_its_reference_in_two_spellings_is_one_job(recordings: Path) -> None:
     entries = [Entry("in/a.wav", "out.wav", reference) for reference in ("in/a.wav", "./in/../in/a.wav")]
     assert len(make_plan([], Layout(listed=entries)).jobs) == 1
