@@ -46,6 +46,19 @@ def without_credentials(text: str) -> str:
     return re.sub(_WEB, lambda word: re.sub(_QUERY, "", word.group()), re.sub(_USER, "", text))
 
 
+def without_those_of(url: str, text: str) -> str:
+    """Return a text `without_credentials`, in which those of one URL may stand by themselves, as in the
+    messages of libraries."""
+    from urllib.parse import unquote
+
+    user = re.search(_USER, url)
+    query = re.search(_QUERY, url) if re.match(_WEB, url) else None
+    password = user[0][:-1].partition(":")[2] if user else ""
+    for secret in filter(None, (user and user[0], query and query[0], password, unquote(password))):
+        text = text.replace(secret, "")
+    return without_credentials(text)
+
+
 def printable(text: str) -> str:
     r"""Return the text with everything escaped that controls a terminal or cannot be encoded, and without the
     credentials of URLs.
@@ -54,6 +67,11 @@ def printable(text: str) -> str:
     """
     text = without_credentials(text)
     return text if text.isprintable() else re.sub(_UNPRINTABLE, _escaped, text)
+
+
+def printable_lines(text: str) -> str:
+    """Return the text `printable`, but for its line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
 
 
 def encodable(text: str) -> str:

@@ -11,7 +11,7 @@ import contextlib
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from audiotool.atomic import part_name
 from audiotool.audio.formats import needs_media
@@ -19,7 +19,7 @@ from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
 from audiotool.errors import InputError, PlanError
 from audiotool.extras import install, require
 from audiotool.paths import is_below, place_of_key, resolved
-from audiotool.text import without_credentials
+from audiotool.text import without_credentials, without_those_of
 
 if TYPE_CHECKING:
     from fsspec import AbstractFileSystem
@@ -201,7 +201,9 @@ def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
         raise InputError(f"{url}: {error}{how}") from error
     except Exception as error:
-        raise _unusable(url, error) from error
+        # Its traceback would show the library's message.
+        has_credentials = without_credentials(url) != url
+        raise _unusable(url, error) from (None if has_credentials else error)
 
 
 def _protocol(url: str) -> str:
@@ -225,5 +227,5 @@ def _unusable(url: str, error: BaseException) -> InputError:
         error = error.__cause__
     if isinstance(error, FileNotFoundError):
         return InputError(f"{url}: there is no such object")
-    detail: Any = str(error).strip() or type(error).__name__
+    detail = without_those_of(url, str(error).strip()) or type(error).__name__
     return InputError(f"{url}: {detail}")

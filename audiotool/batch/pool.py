@@ -310,7 +310,8 @@ def _work_loop(
     # The environment of the fork server dates from the first batch.
     os.environ.clear()
     os.environ.update(environment)
-    logging.basicConfig(level=level, handlers=[_ToParent(pipe)])
+    logging.basicConfig(level=logging.WARNING, handlers=[_ToParent(pipe)])
+    logging.getLogger("audiotool").setLevel(level)
     try:
         try:
             process = work.processor.open(work.threads) if loads else None

@@ -66,7 +66,7 @@ def _fetched(place: str | Path, folder: Path) -> str | Path:
         remote.fetch(place, path)
     except InputError as error:
         # A store that is read does not run out of room.
-        reason = CAUSES.get(getattr(error.__cause__, "errno", None) or 0)
+        reason = CAUSES.get(getattr(error.__context__, "errno", None) or 0)
         if reason in NO_ROOM:
             raise InputError(_without_room(place, reason)) from error
         raise

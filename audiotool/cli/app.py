@@ -24,6 +24,7 @@ import pkgutil
 import shlex
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -45,6 +46,7 @@ from audiotool.discovery import warn_once
 from audiotool.errors import AudiotoolError
 from audiotool.extras import explained
 from audiotool.tasks.base import TASKS
+from audiotool.text import printable_lines
 from audiotool.version import __version__
 
 UNKNOWABLE = (errno.ENAMETOOLONG, errno.EACCES)
@@ -171,7 +173,9 @@ class Subcommands(Group):
         handler = logging.StreamHandler(sys.stderr)
         text = "%(asctime)s %(name)s: %(message)s" if self.debug else "audiotool: %(message)s"
         handler.setFormatter(screen.LogFormatter(text))
-        logging.basicConfig(level=logging.DEBUG if self.debug else logging.WARNING, handlers=[handler])
+        logging.basicConfig(level=logging.WARNING, handlers=[handler])
+        # Other packages write requests with passwords and signed addresses.
+        logging.getLogger("audiotool").setLevel(logging.DEBUG if self.debug else logging.NOTSET)
 
     @staticmethod
     def _typer(module: str) -> typer.Typer | None:
@@ -279,6 +283,10 @@ def main() -> None:
             signals.finish()
             _end_process(ending.code)
         raise
+    except Exception:
+        # With --debug. The messages of libraries may name URLs with their credentials.
+        sys.stderr.write(printable_lines(traceback.format_exc()))
+        sys.exit(1)
     finally:
         stdio.finish()
         signals.finish()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from audiotool import json_output, stdio
 from audiotool.progress import Progress
-from audiotool.text import in_ascii, one_line, printable
+from audiotool.text import in_ascii, one_line, printable_lines
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,7 +47,7 @@ class LogFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         if not _json_events:
-            return "\n".join(map(printable, super().format(record).split("\n")))
+            return printable_lines(super().format(record))
         text = record.getMessage()
         if record.exc_info:
             text = f"{text}\n{self.formatException(record.exc_info)}"

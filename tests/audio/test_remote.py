@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.server
 import threading
+import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from kit.command import run_process
 
 from audiotool import extras
 from audiotool.audio import remote
@@ -201,6 +203,35 @@ def test_a_store_that_cannot_be_reached_is_named(monkeypatch: pytest.MonkeyPatch
         remote.exists("http://jane:hunter2@b/a?token=1")
 
 
+@pytest.mark.parametrize(
+    ("url", "said", "shown"),
+    [
+        ("s3://KEY:hunter2@bkt/a", 'Invalid bucket name "KEY:hunter2@bkt"', 'Invalid bucket name "bkt"'),
+        ("sftp://jane:hunter%322@host/a", "jane: hunter22 is wrong", "jane:  is wrong"),
+        ("https://host/a?sig=hunter2", "GET /a?sig=hunter2: gone", "GET /a: gone"),
+        (
+            "s3://bkt/a",
+            "Could not connect to 'https://host/b?sig=hunter2'",
+            "Could not connect to 'https://host/b'",
+        ),
+    ],
+)
+def test_messages_of_libraries_are_shown_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str, shown: str
+) -> None:
+    """Those of the address stand in them without it, and the traceback would show the whole message."""
+
+    def fail(protocol: str) -> None:
+        raise ValueError(said)
+
+    monkeypatch.setattr("fsspec.get_filesystem_class", fail)
+    with pytest.raises(InputError) as raised:
+        remote.exists(url)
+    assert str(raised.value).endswith(f"/a: {shown}")
+    if "@" in url or "?" in url:
+        assert "hunter" not in "".join(traceback.format_exception(raised.value))
+
+
 def test_keys_may_hold_what_chains_stores(store: str, tmp_path: Path) -> None:
     """Such a key is one of its own store; nothing in it names another store."""
     (tmp_path / "secret").write_bytes(b"secret")
@@ -241,6 +272,26 @@ def test_web_servers_that_refuse_or_are_not_there_say_so() -> None:
         assert remote.obstacle(f"{host}/a.flac") == remote.obstacle("HTTPS://host/a.flac") is not None
     with pytest.raises(InputError, match=rf"^{host}/a\.flac: .*{server.server_port}"):
         remote.find(f"{host}/a.flac", (".flac",))
+
+
+@pytest.mark.parametrize("workers", [None, 2])
+def test_what_debug_prints_has_no_credentials(tmp_path: Path, workers: int | None) -> None:
+    """It goes into reports of bugs: the log, of libraries too, and tracebacks of commands and workers."""
+    pytest.importorskip("aiohttp", reason=extras.install("remote"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        host = f"127.0.0.1:{server.server_port}"
+        urls = [f"http://jane:hunter2@{host}/403/{name}.flac?sig=hunter2" for name in "ab"]
+        (tmp_path / "list.txt").write_text("\n".join(urls))
+        listed = ("--list", tmp_path / "list.txt", "--jobs", workers)
+        words = listed if workers else urls[:1]
+        shown = run_process(
+            "denoise", *words, "-o", tmp_path, "--model", "denoise-tiny-16k", "--debug"
+        ).stderr
+        server.shutdown()
+    assert "Traceback" in shown
+    assert f"http://{host}/403/a.flac: 403" in shown
+    assert "hunter" not in shown
 
 
 @pytest.mark.parametrize("place", ["", "/", "/rec/", "/?list=all", "/rec/?a.wav"])
