@@ -111,6 +111,23 @@ def obstacle(url: str) -> str | None:
     return _refusal(url)
 
 
+def bucket_of(url: str) -> str | None:
+    """Return the URL of the bucket or container of an object; None in stores of files, which have none."""
+    return "/".join(url.split("/", 3)[:3]) if _protocol(url) in OBJECT_STORES else None
+
+
+def is_missing(bucket: str) -> bool:
+    """Whether a bucket is known not to exist: a store that cannot be reached, or does not say, says no such
+    thing."""
+    try:
+        with _opened(bucket) as (store, path):
+            if not store.exists(path):
+                store.ls(path)  # permission may be missing, too
+    except InputError as error:
+        return isinstance(error.__context__, FileNotFoundError)
+    return False
+
+
 def fetch(url: str, path: Path) -> None:
     """Copy an object to a file.
 
@@ -128,11 +145,15 @@ def send(path: Path, url: str) -> None:
         InputError: the store cannot be reached, or refuses the object.
     """
     with _opened(url) as (store, target):
-        store.makedirs(store._parent(target), exist_ok=True)
-        if _protocol(url) in OBJECT_STORES:
-            store.put_file(str(path), target)
-        else:
+        if (bucket := bucket_of(url)) is None:
+            store.makedirs(store._parent(target), exist_ok=True)
             _put_and_rename(store, path, target)
+            return
+        try:
+            # Folders are made by keys, and s3fs would make a bucket.
+            store.put_file(str(path), target)
+        except FileNotFoundError as error:
+            raise InputError(f"{url}: {bucket} does not exist") from error
 
 
 def _put_and_rename(store: AbstractFileSystem, path: Path, target: str) -> None:
@@ -193,7 +214,10 @@ def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
         raise InputError(f"{url}: {reason}")
     try:
         kind = fsspec.get_filesystem_class(_protocol(url))
-        yield kind(**kind._get_kwargs_from_urls(url)), kind._strip_protocol(url)
+        store = kind(**kind._get_kwargs_from_urls(url))
+        # Another client may have written since a folder was listed.
+        store.invalidate_cache()
+        yield store, kind._strip_protocol(url)
     except InputError:
         raise
     except ImportError as error:

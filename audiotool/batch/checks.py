@@ -143,9 +143,15 @@ def with_obstacles(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _obstacle(job: Job, of_folders: dict[str, str | None]) -> str:
-    """Return why an output of a job cannot be written, "" if all can; `of_folders` is a cache."""
+    """Return why an output of a job cannot be written, "" if all can; `of_folders` is a cache, also of
+    buckets."""
     for place in filter(is_url, job.target.places):
         reason = remote.obstacle(place)
+        bucket = remote.bucket_of(place)
+        if reason is None and bucket is not None:
+            if bucket not in of_folders:
+                of_folders[bucket] = f"{bucket} does not exist" if remote.is_missing(bucket) else None
+            reason = of_folders[bucket]
         if reason is not None:
             return f"cannot write {place}: {reason}"
     for path in job.target.paths:

@@ -8,12 +8,14 @@ import traceback
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from kit.command import run_process
 
 from audiotool import extras
 from audiotool.audio import remote
+from audiotool.batch.plan import Layout, make_plan
 from audiotool.errors import InputError, PlanError
 from audiotool.paths import is_url, without_file_protocol
 
@@ -56,6 +58,30 @@ class Prefixed(Halving):
 
     def find(self, path: str, **_: object) -> list[str]:
         return sorted(key for key in self.store if key.startswith(f"{self._strip_protocol(path)}/"))
+
+
+class Buckets(Halving):
+    """A store of objects, which caches its listings and makes a bucket on request."""
+
+    protocol = "s3"
+    known: ClassVar[list[str] | None] = None
+
+    def makedirs(self, path: str, exist_ok: bool = False) -> None:
+        pytest.fail("a bucket would be made")
+
+    def put_file(self, lpath: str, rpath: str, **_: object) -> None:
+        self.ls(self._parent(rpath))
+        self.pipe_file(rpath, Path(lpath).read_bytes())
+
+    def find(self, path: str, **_: object) -> list[str]:
+        Buckets.known = super().find(path)
+        return Buckets.known
+
+    def exists(self, path: str, **_: object) -> bool:
+        return bool(super().exists(path)) if self.known is None else path in self.known
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        Buckets.known = None
 
 
 @pytest.fixture
@@ -246,6 +272,31 @@ def test_keys_may_hold_what_chains_stores(store: str, tmp_path: Path) -> None:
         with pytest.raises(InputError):
             remote.fetch(url, tmp_path / "taken")
     assert not (tmp_path / "taken").exists()
+
+
+def test_buckets_are_not_made(store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda protocol: Buckets)
+    url = store.replace("memory:", "s3:")
+    (tmp_path / "a.wav").write_bytes(b"new")
+    remote.send(tmp_path / "a.wav", f"{url}/b.wav")
+    assert fsspec.filesystem("memory").cat_file(f"{store}/b.wav") == b"new"
+    with pytest.raises(InputError, match=r"^s3://typo/b\.wav: s3://typo does not exist$"):
+        remote.send(tmp_path / "a.wav", "s3://typo/b.wav")
+    (tmp_path / "in.wav").touch()
+    with pytest.raises(PlanError, match=r"^cannot write s3://typo/out/in\.wav: s3://typo does not exist$"):
+        make_plan([str(tmp_path / "in.wav")], Layout(output="s3://typo/out/"))
+    assert remote.bucket_of("sftp://host/a.wav") is None
+    assert not remote.is_missing(url)
+
+
+def test_what_another_client_writes_after_a_listing_is_seen(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fsspec.get_filesystem_class", lambda protocol: Buckets)
+    url = store.replace("memory:", "s3:")
+    remote.find(url, (".wav",))
+    fsspec.filesystem("memory").pipe_file(f"{store}/late.wav", b"late")
+    assert remote.exists(f"{url}/late.wav")
 
 
 class Refusing(http.server.BaseHTTPRequestHandler):
