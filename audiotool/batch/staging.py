@@ -17,6 +17,9 @@ from audiotool.errors import AudiotoolError, InputError
 from audiotool.paths import is_url, storable
 from audiotool.writable import CAUSES
 
+LONGEST = 50
+"""Greatest number of characters of a local file's name."""
+
 NO_ROOM = [CAUSES[number] for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 """Why a file cannot be written where there is no room."""
 
@@ -74,8 +77,8 @@ def _fetched(place: str | Path, folder: Path) -> str | Path:
 
 
 def _local_name(url: str) -> Path:
-    """Return the name of an object as one of this system."""
-    return storable(PurePosixPath(remote.name_of(url).name))
+    """Return the end of an object's name, as a name of this system: a key may be longer than any of these."""
+    return Path(str(storable(PurePosixPath(remote.name_of(url).name)))[-LONGEST:])
 
 
 def _with_urls(message: str, urls: dict[Path, str]) -> str:
