@@ -7,6 +7,7 @@ files itself: all machines must see them under the same paths.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -27,6 +28,7 @@ from audiotool.errors import AudiotoolError, PlanError
 from audiotool.extras import require
 from audiotool.files.processor import Process
 from audiotool.paths import is_url
+from audiotool.signals import HANG_UP, deferred
 from audiotool.version import __version__
 from audiotool.writable import cause
 
@@ -175,7 +177,8 @@ class Cluster:
             for _ in range(min(self.count, len(jobs))):
                 self._start_actor()
             while count < len(jobs):
-                ready, _ = self._ray.wait(list(self._pending), timeout=POLL_SECONDS)
+                with _whole_requests():
+                    ready, _ = self._ray.wait(list(self._pending), timeout=POLL_SECONDS)
                 for reference in ready:
                     self._receive(reference)
                 if not ready:
@@ -197,7 +200,8 @@ class Cluster:
     def _receive(self, reference: Any) -> None:
         actor = self._pending.pop(reference)
         try:
-            value = self._ray.get(reference)
+            with _whole_requests():
+                value = self._ray.get(reference)
         except self._ray.exceptions.RayActorError as error:
             self._replace(actor, error)
             return
@@ -263,11 +267,15 @@ class Cluster:
 
     def _update_positions(self) -> None:
         polled = {a.handle.position.remote(): a for a in self._pending.values() if a.index is not None}
-        ready, _ = self._ray.wait(list(polled), num_returns=len(polled), timeout=0.1) if polled else ([], [])
+        with _whole_requests():
+            ready, _ = (
+                self._ray.wait(list(polled), num_returns=len(polled), timeout=0.1) if polled else ([], [])
+            )
         for reference in ready:
             index = polled[reference].index
             try:
-                position = self._ray.get(reference)
+                with _whole_requests():
+                    position = self._ray.get(reference)
             except self._ray.exceptions.RayError:
                 # The job of a dead actor reports its death.
                 continue
@@ -286,6 +294,11 @@ class Cluster:
         lost = {*self._retries, *(a.index for a in working.values() if a.index is not None)}
         clean_up(self._jobs[n] for n in lost)
         self._ray.shutdown()
+
+
+def _whole_requests() -> contextlib.AbstractContextManager[None]:
+    """Raise requests to end behind a call of Ray, which makes an exit with code 1 of every one but Ctrl-C."""
+    return deferred(signal.SIGTERM, *HANG_UP)
 
 
 def check_inputs(jobs: Sequence[Job]) -> None:
@@ -309,9 +322,10 @@ def _connect(address: str) -> Any:
         os.environ.setdefault(name, value)
     import ray
 
-    resolved = os.environ.get("RAY_ADDRESS", "auto") if address == "auto" else address
+    of_shell = os.environ.get("RAY_ADDRESS") if address == "auto" else None
+    resolved = of_shell or address
     if resolved != "auto":
-        _check_reachable(resolved)
+        _check_reachable(resolved, "RAY_ADDRESS" if of_shell else "--cluster")
     # Ray sets a handler of its own.
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -329,9 +343,11 @@ def _connect(address: str) -> Any:
     return ray
 
 
-def _check_reachable(address: str) -> None:
+def _check_reachable(address: str, option: str) -> None:
     """Check that the address answers, because Ray itself would try for minutes.
 
+    Args:
+        option: the option or variable that gave the address, for messages.
     Raises:
         PlanError: the address is malformed or does not answer.
     """
@@ -341,11 +357,12 @@ def _check_reachable(address: str) -> None:
     except ValueError:
         scheme, host, port = "", None, None
     if scheme != "ray" or host is None or port is None:
-        raise PlanError(f"--cluster is auto, HOST:PORT or ray://HOST:PORT, not '{address}'")
+        raise PlanError(f"{option} is auto, HOST:PORT or ray://HOST:PORT, not '{address}'")
     try:
         socket.create_connection((host, port), CONNECT_SECONDS).close()
     except OSError as error:
-        raise PlanError(f"no Ray cluster answers at {address}: {error.strerror or error}") from error
+        given = " (RAY_ADDRESS)" if option == "RAY_ADDRESS" else ""
+        raise PlanError(f"no Ray cluster answers at {address}{given}: {error.strerror or error}") from error
 
 
 def _reason(error: Exception) -> str:

@@ -12,8 +12,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from kit.audio import write_endless, write_speech
@@ -28,6 +29,7 @@ from audiotool.batch.run import run
 from audiotool.batch.watch import SilentWatcher
 from audiotool.batch.work import Outcome, Work
 from audiotool.errors import AudiotoolError, CheckpointError, DependencyError, PlanError
+from audiotool.signals import HANG_UP, REQUESTS, EndRequest, unwind_on_request
 from audiotool.tasks.inference import Inference
 
 needs_ray = pytest.mark.skipif(not extras.is_there("ray"), reason=extras.install("cluster"))
@@ -272,6 +274,75 @@ def test_an_address_that_no_url_can_hold(folder: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr("audiotool.batch.cluster.require", lambda package, what: None)
     with pytest.raises(PlanError, match="--cluster is auto, HOST:PORT"):
         list(run(make_plan(["in"], Layout(output="out")), WORK, cluster="[head:6379"))
+
+
+def test_the_variable_of_an_address_is_named_and_may_be_empty(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError
+
+    ray: Any = ModuleType("ray")
+    ray.init = refuse
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr("audiotool.batch.cluster.require", lambda package, what: None)
+    plan = make_plan(["in"], Layout(output="out"))
+    for address, said in (
+        ("", "^no Ray cluster runs here"),
+        ("head", "^RAY_ADDRESS is auto, HOST:PORT or .*, not 'head'"),
+        ("127.0.0.1:1", r"^no Ray cluster answers at 127.0.0.1:1 \(RAY_ADDRESS\)"),
+    ):
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(PlanError, match=said):
+            list(run(plan, WORK, cluster="auto"))
+
+
+class Interrupted:
+    """A ray in whose first wait a request to end comes, of which it makes an exit as Ray does."""
+
+    exceptions: Any = SimpleNamespace(RayError=RuntimeError, RayActorError=RuntimeError)
+
+    def __init__(self, request: int) -> None:
+        self.request = request
+        self.is_down = False
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 1.0}
+
+    def remote(self, kind: type) -> Any:
+        return MagicMock()
+
+    def wait(self, references: list[Any], **_: Any) -> tuple[list[Any], list[Any]]:
+        try:
+            signal.raise_signal(self.request)
+        except SystemExit:
+            raise SystemExit(1) from None
+        return [], references
+
+    def kill(self, handle: Any) -> None:
+        """Do nothing: there is no process."""
+
+    def shutdown(self) -> None:
+        self.is_down = True
+
+
+@pytest.mark.parametrize("request_", [signal.SIGTERM, *HANG_UP])
+def test_a_request_to_end_keeps_its_exit_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, request_: signal.Signals
+) -> None:
+    ray = Interrupted(request_)
+    monkeypatch.setattr("audiotool.batch.cluster.require", lambda package, what: None)
+    monkeypatch.setattr("audiotool.batch.cluster._connect", lambda address: ray)
+    before = {number: signal.getsignal(number) for number in REQUESTS}
+    unwind_on_request()
+    try:
+        with pytest.raises(EndRequest) as raised:
+            list(run(make_plan(["in"], Layout(output="out")), WORK, cluster="auto"))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert raised.value.code == 128 + request_
+    assert ray.is_down
 
 
 def test_a_pipe_goes_to_no_cluster() -> None:
