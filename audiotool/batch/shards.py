@@ -51,12 +51,12 @@ class Shard:
         return sorted(order[self.index - 1 :: self.count])
 
     def report(self, path: Path) -> Path:
-        """Return the name of this shard's report, in which "{shard}" and "{shards}" are replaced by the
+        """Return the path of this shard's report, in which "{shard}" and "{shards}" are replaced by the
         numbers.
 
-        A name without them gets both: report.csv becomes report-0003-of-0064.csv.
+        Where a path has no "{shard}", its name gets both: report.csv becomes report-0003-of-0064.csv.
         """
         index, count = f"{self.index:0{DIGITS}}", f"{self.count:0{DIGITS}}"
-        if "{shard}" in path.name:
-            return path.with_name(path.name.replace("{shard}", index).replace("{shards}", count))
-        return path.with_name(f"{path.stem}-{index}-of-{count}{path.suffix}")
+        if "{shard}" not in str(path):
+            path = path.with_name(f"{path.stem}-{index}-of-{count}{path.suffix}")
+        return Path(str(path).replace("{shard}", index).replace("{shards}", count))

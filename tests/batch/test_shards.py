@@ -183,6 +183,8 @@ def test_a_report_is_named_after_its_shard() -> None:
     shard = Shard.parse("3/64")
     assert shard.report(Path("a/report.csv")) == Path("a/report-0003-of-0064.csv")
     assert shard.report(Path("r{shard}.{shards}.json")) == Path("r0003.0064.json")
+    assert shard.report(Path("of{shards}/{shard}/r.json")) == Path("of0064/0003/r.json")
+    assert shard.report(Path("of{shards}/r.json")) == Path("of0064/r-0003-of-0064.json")
 
 
 def test_three_machines_do_a_list(folder: Path) -> None:
