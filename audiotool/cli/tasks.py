@@ -387,7 +387,7 @@ def _write_reports(
     for former in (FormerReport(path) for path in paths if path.suffix.lower() == ".json"):
         former.complete(row for outcome in outcomes for row in outcome.rows)
         outcomes = [*outcomes, *_not_reached(plan, outcomes, former)]
-    outcomes = sorted(outcomes, key=lambda o: o.job.name)
+    outcomes = sorted(outcomes, key=lambda o: (o.job.name, o.job.key))
     for outcome in outcomes:
         describe(outcome, run)
     run = replace(run.ended(), finished=len(outcomes))
@@ -410,7 +410,7 @@ def _not_reached(plan: Plan, outcomes: Sequence[Outcome], former: FormerReport) 
 
 
 def _print_scores(outcomes: Sequence[Outcome], options: TaskOptions, to_stdout: bool) -> None:
-    ordered = sorted(outcomes, key=lambda o: o.job.name)
+    ordered = sorted(outcomes, key=lambda o: (o.job.name, o.job.key))
     scored = [row for o in ordered for row in o.rows if row.values]
     if not scored or options.quiet:
         return

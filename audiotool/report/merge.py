@@ -60,7 +60,9 @@ def read_sources(paths: Sequence[Path]) -> list[Source]:
 
 
 def merged(sources: Sequence[Source]) -> Report:
-    """Return a report of all rows, in the order of the reports; means are computed when it is written.
+    """Return a report of all rows; means are computed when it is written.
+
+    Rows are in the order of the reports, those of shards of one batch in the order of the whole batch.
 
     Facts of the run that all reports share are kept. If several rows are of one file, as in the reports of
     two systems, every row says which report it comes from.
@@ -72,6 +74,8 @@ def merged(sources: Sequence[Source]) -> Report:
             for row in report.rows:
                 # A report that was merged before has named its own.
                 row.facts.setdefault("report", str(path))
+    if are_shards(sources):
+        rows.sort(key=_place_in_batch)
     return Report(rows, _common([report.run for report in reports]), reports[0].command or "report merge")
 
 
@@ -122,6 +126,16 @@ def done_twice(rows: Sequence[Row]) -> list[str]:
     """Return the files of which several rows have one output, as of shards whose inputs changed meanwhile."""
     counts = Counter((row.name, tuple(recordings(row, "output"))) for row in rows)
     return [name for (name, outputs), count in counts.items() if count > 1 and outputs]
+
+
+def _place_in_batch(row: Row) -> tuple[str, tuple[str, ...]]:
+    """Return what sorts rows as a batch does: by the names and outputs of jobs. Rows of scored stems, which
+    have their output behind the job's name, stay in their order."""
+    outputs = tuple(recordings(row, "output"))
+    stem = f": {Path(outputs[0]).name}" if len(outputs) == 1 else ""
+    if stem and row.name.endswith(stem):
+        return row.name.removesuffix(stem), ()
+    return row.name, outputs
 
 
 def are_shards(sources: Sequence[Source]) -> bool:

@@ -41,6 +41,15 @@ def test_a_real_recording_with_its_report(denoise: Callable[..., Result]) -> Non
     assert "→" in result.stdout
 
 
+def test_rows_of_one_input_are_in_the_order_of_its_outputs(denoise: Callable[..., Result]) -> None:
+    """Workers end their jobs in any order."""
+    write_speech(Path("a.wav"), 0.2)
+    Path("list.csv").write_text("input,output\na.wav,2.wav\na.wav,1.wav\n")
+    result = denoise("--list", "list.csv", "--report", "r.json")
+    assert result.exit_code == 0, result.output
+    assert [row["output"] for row in json.loads(Path("r.json").read_text())["files"]] == ["1.wav", "2.wav"]
+
+
 def test_an_input_without_a_reference_is_denoised_and_not_scored(denoise: Callable[..., Result]) -> None:
     for name in ("in/a.wav", "in/b.wav", "clean/a.wav"):
         write_speech(Path(name), 0.5)

@@ -61,6 +61,23 @@ def test_rows_are_joined_and_means_made_again(tmp_path: Path, ending: str) -> No
     assert summary(whole.rows)["pesq"] == {"mean": 2.5, "scored": 2, "null": 1}
 
 
+def test_rows_of_shards_are_in_the_order_of_the_whole_batch(tmp_path: Path) -> None:
+    """That is by the names and outputs of jobs; the scored stems of a job stay in their order."""
+
+    def made(name: str, output: str) -> Row:
+        return Row(name, facts={"status": "done", "input": "in/a.wav", "output": output})
+
+    shards = (
+        [made("b.wav", "out/b.wav"), made("c.wav: 2.wav", "out/2.wav"), made("c.wav: 1.wav", "out/1.wav")],
+        [made("a.wav", "out/a.wav"), made("b.wav", "out/again.wav")],
+    )
+    paths = [tmp_path / f"r-000{n}-of-0002.json" for n in (1, 2)]
+    for path, rows in zip(paths, shards, strict=True):
+        write_reports([path], Report(rows, Run("one")))
+    found = [Path(str(r.facts["output"])).name for r in merged(read_sources(paths)).rows]
+    assert found == ["a.wav", "again.wav", "b.wav", "2.wav", "1.wav"]
+
+
 def test_equal_fields_of_reports_are_kept(tmp_path: Path) -> None:
     run = merged(read_sources(written(tmp_path, "json"))).run
     assert (run.command, run.started, run.version, run.model) == (None, "2026-01-01T00:00:00", "0.1", None)
