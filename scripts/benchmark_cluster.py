@@ -2,7 +2,7 @@
 workers.
 
     python scripts/benchmark_cluster.py plan --files 1000000
-    python scripts/benchmark_cluster.py ray --files 400      # needs: pip install "audiotool-speech[cluster]"
+    python scripts/benchmark_cluster.py ray --files 400      # needs: pip install ".[cluster]"
 
 The plan is of names that are made up. The cluster has two nodes with a core each on this machine; it does the
 same files as `--jobs 2`, in turns, and every output is compared.

@@ -1,7 +1,7 @@
 """Score our denoisers, the noisy input and other projects' denoisers side by side on a rendered test set.
 
     audiotool data mix denoise -o TEST --split test --count 100 --set data.root=DATA
-    pip install "audiotool-speech[peers]"
+    pip install ".[peers]"
     python scripts/compare_peers.py --test TEST [--model NAME_OR_CHECKPOINT ...] [--peers rnnoise] [--limit N]
         [--warm-up ours|all|none] [--more] [--as-files]
     python scripts/compare_peers.py --minutes 10

@@ -1,4 +1,4 @@
-"""Extras on the pages are those of pyproject.toml, and are added by the name of the distribution."""
+"""Extras on the pages and in scripts are those of pyproject.toml, and are installed from the checkout."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ def extras() -> set[str]:
     return set(re.findall(r"^(\w+) = \[", table, re.MULTILINE))
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page not in ("CHANGELOG.md", "CONTRIBUTING.md")])
-def test_extras_are_added_by_name(page: str) -> None:
-    text = (ROOT / page).read_text("utf-8")
-    assert '".[' not in text, "that builds audiotool anew, and works in the checkout alone"
-    named = re.findall(r"audiotool-speech\[([\w,]+)\]", text)
+TEXTS = [page for page in PAGES if page not in ("CHANGELOG.md", "SECURITY.md")]
+SCRIPTS = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "scripts").glob("*.py"))]
+
+
+@pytest.mark.parametrize("path", [*TEXTS, *SCRIPTS])
+def test_extras_are_installed_from_the_checkout(path: str) -> None:
+    text = (ROOT / path).read_text("utf-8")
+    assert 'install "audiotool-speech[' not in text, "an index may have a stranger's package of that name"
+    named = re.findall(r'"\.\[([\w,]+)\]"', text)
     assert {extra for names in named for extra in names.split(",")} <= extras()
 
 
