@@ -221,6 +221,13 @@ def graph_of(path: Path | str) -> Path | None:
     return graph if graph.is_file() and graph.with_suffix(".json").is_file() else None
 
 
+def takes_graph(path: Path | str, device: str, engine: EngineName) -> bool:
+    """Whether `open_engine` takes the graph beside a checkpoint, which runs on the CPU, and not PyTorch."""
+    if engine == "auto":
+        return device in ("auto", "cpu") and graph_of(path) is not None
+    return engine == "onnx"
+
+
 def files_of(path: Path) -> list[Path]:
     """Return the paths of a checkpoint, its graph and the graph's card, as far as they exist."""
     return [
@@ -256,16 +263,16 @@ def open_engine(
         threads = int(threads)
     device = name_of(device)
     metadata = read_metadata(path)
-    graph, on_cpu = graph_of(path), device in ("auto", "cpu")
+    graph = graph_of(path)
     if engine == "onnx":
         if graph is None:
             raise CheckpointError(
                 f"{path} has no graph for --engine onnx: write one beside it with `audiotool models export`,"
                 " or take --engine torch"
             )
-        if not on_cpu:
+        if device not in ("auto", "cpu"):
             raise DeviceError(f"graphs run on the CPU, not on {device}: take --engine torch")
-    if engine == "onnx" or (engine == "auto" and graph is not None and on_cpu):
+    if takes_graph(path, device, engine):
         from audiotool.engines.onnx import OnnxEngine
 
         assert graph is not None

@@ -156,7 +156,7 @@ class Cluster:
         resources = self._ray.cluster_resources()
         self.count = count or max(1, int(resources.get("CPU", 1)))
         self._resources: dict[str, float] = {"num_cpus": 1}
-        if work.processor.device != "cpu" and resources.get("GPU"):
+        if resources.get("GPU") and work.processor.uses_gpu():
             self._resources["num_gpus"] = min(1.0, int(resources["GPU"] / self.count * 1000) / 1000)
         self._class = self._ray.remote(Actor)
         self._pending: dict[Any, _RemoteActor] = {}

@@ -13,7 +13,7 @@ from audiotool.cli.screen import write, write_document
 from audiotool.errors import PlanError
 from audiotool.extras import require
 from audiotool.tasks import completion
-from audiotool.tasks.options import AsJson, EngineChoice, EngineKind
+from audiotool.tasks.options import AsJson, Device, EngineChoice, EngineKind
 from audiotool.text import one_line
 
 if TYPE_CHECKING:
@@ -38,12 +38,7 @@ def bench(
     checkpoint: Annotated[Path | None, typer.Option(help="A checkpoint file.", show_default=False)] = None,
     seconds: Annotated[float, typer.Option(min=1.0, help="Audio processed, in seconds.")] = 30.0,
     threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
-    device: Annotated[
-        str,
-        typer.Option(
-            metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.", autocompletion=completion.devices
-        ),
-    ] = "cpu",
+    device: Device = "cpu",
     engine: EngineChoice = EngineKind.auto,
     vocoders: Annotated[
         bool,

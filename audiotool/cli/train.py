@@ -59,7 +59,9 @@ def train(
     device: Annotated[
         str,
         typer.Option(
-            metavar="DEVICE", help="cpu, cuda, cuda:1, mps, or auto.", autocompletion=completion.devices
+            metavar="DEVICE",
+            help="cpu, cuda, cuda:1, mps, or auto: cuda where it is there, else cpu.",
+            autocompletion=completion.devices,
         ),
     ] = "auto",
     threads: Annotated[

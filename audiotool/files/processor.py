@@ -100,10 +100,9 @@ class FileProcessor(ABC):
             CheckpointError: there is no such checkpoint.
         """
 
-    @property
-    def device(self) -> str:
-        """The model's device, as for `audiotool.load`; "cpu" without a model."""
-        return "cpu"
+    def uses_gpu(self) -> bool:
+        """Whether `open` takes a GPU where there is one."""
+        return False
 
     def is_recording(self, source: str | Path) -> bool:
         """Whether an input is a recording, so that its scores are reported beside those of its outputs."""

@@ -86,6 +86,11 @@ class Inference(FileProcessor):
             return named_checkpoints.default_for(self.task, sample_rate)
         return named_checkpoints.resolve(self.checkpoint)
 
+    def uses_gpu(self) -> bool:
+        from audiotool import checkpoint
+
+        return self.device != "cpu" and not checkpoint.takes_graph(self._path(), self.device, self.engine)
+
     def provenance(self) -> dict[str, Any]:
         from audiotool import checkpoint, named_checkpoints
 

@@ -34,7 +34,8 @@ def a_number(value: float | None) -> float | None:
 Device = Annotated[
     str,
     typer.Option(
-        help="cpu, cuda, cuda:1, mps, or auto.",
+        help="cpu, cuda, cuda:1, mps, or auto: cpu for a model with a graph (all bundled ones), else cuda if"
+        " there.",
         metavar="DEVICE",
         rich_help_panel="Computation",
         autocompletion=completion.devices,

@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import itertools
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from kit.audio import write_endless, write_speech
 from kit.patience import PATIENCE, wait_until
 from kit.ports import free_port
 
-from audiotool import extras
+from audiotool import extras, named_checkpoints
+from audiotool.batch.cluster import Cluster
 from audiotool.batch.job import Job
 from audiotool.batch.listing import Entry
 from audiotool.batch.plan import Layout, make_plan
@@ -343,6 +345,30 @@ def test_a_request_to_end_keeps_its_exit_code(
             signal.signal(number, handler)
     assert raised.value.code == 128 + request_
     assert ray.is_down
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpus"),
+    [
+        (Inference("denoise"), None),
+        (Inference("denoise", engine="onnx"), None),
+        (Inference("denoise", device="cpu", engine="torch"), None),
+        (Inference("denoise", device="cuda"), 0.25),
+        (Inference("denoise", engine="torch"), 0.25),
+        (Inference("denoise", "alone.safetensors"), 0.25),
+        (Inference("denoise", "alone.safetensors", "cpu"), None),
+    ],
+)
+def test_gpus_are_reserved_for_models_that_run_on_them(
+    processor: Inference, gpus: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(named_checkpoints.resolve("denoise-tiny-16k"), "alone.safetensors")
+    ray = SimpleNamespace(cluster_resources=lambda: {"CPU": 8.0, "GPU": 2.0}, remote=lambda actor: actor)
+    monkeypatch.setattr("audiotool.batch.cluster._connect", lambda address: ray)
+    monkeypatch.setattr("audiotool.batch.cluster.require", lambda package, what: None)
+    cluster = Cluster("auto", Work(processor), 0, SilentWatcher())
+    assert cluster._resources.get("num_gpus") == gpus
 
 
 def test_a_pipe_goes_to_no_cluster() -> None:
