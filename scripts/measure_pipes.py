@@ -2,8 +2,8 @@
 
     python scripts/measure_pipes.py --model denoise-16k
 
-Standard input and output are replaced: the writer gives 10 ms at a time, and whenever the pipe asks for more
-it is noted how much of what was given is not out yet. That is exact, whatever the machine does. Costs
+Standard input and output are replaced: the writer gives one sample at a time, and whenever the pipe asks for
+more it is noted how much of what was given is not out yet. That is exact, whatever the machine does. Costs
 are processor time; what is compared takes turns, so that a busy machine slows both.
 """
 
@@ -117,7 +117,7 @@ def main() -> None:
     declared = usual.live(rate).latency
     print(f"{options.model}, {options.seconds:g} s at {rate} Hz, declared latency {declared} samples")
     for name, way in ways[:3]:
-        most = way(2 * (rate // 100))
+        most = way(2)
         print(f"  {name:20s} lags by at most {most // 2} samples, {1000 * most / 2 / rate:.1f} ms")
     turns = [[cpu_seconds(lambda: way(2 * hop)) for _, way in ways] for _ in range(TURNS)]  # noqa: B023
     for n, (name, _) in enumerate(ways):
