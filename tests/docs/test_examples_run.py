@@ -22,14 +22,17 @@ from kit.audio import speech_like, write_speech
 from kit.command import run_command
 from kit.docs import PAGES, ROOT, shell_lines
 from kit.patience import PATIENCE
+from typer.main import get_command
 
 import audiotool
 from audiotool import named_checkpoints
+from audiotool.cli import train
+from audiotool.recipe import load
 
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 NOT_HERE = {
-    "audiotool train ": "trains: tests/training and tests/cli/test_train.py",
+    "audiotool train ": "trains: test_trainings below, tests/training and tests/cli/test_train.py",
     "audiotool live ": "needs a sound card: tests/live",
     "audiotool serve": "runs for ever: tests/serve",
     "audiotool doctor": "tells about the machine: tests/cli/test_doctor.py",
@@ -56,6 +59,7 @@ FOLDERS = {
     *("TEST/noisy", "TEST/clean"),
 }
 OUTPUTS = ("-o", "--report", "--plot")
+TRAINING = "audiotool train "
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/guides/python.md"])
@@ -198,6 +202,30 @@ def test_shell_blocks(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         for part in (before, *rest):
             if part.startswith("audiotool "):
                 call(part, piped)
+
+
+# Commands of the log have variables of a shell.
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if "experiments" not in p and TRAINING in str(commands(p))]
+)
+def test_trainings(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Recipe and keys are valid, the data are the reader's, and each run has a folder of its own."""
+    monkeypatch.chdir(ROOT / "checkpoints")
+    folders: dict[Path, object] = {}
+    for line in commands(page):
+        if TRAINING not in line:
+            continue
+        words = shlex.split(line.partition(TRAINING)[2], comments=True)
+        given = get_command(train.app).make_context(line, words).params
+        recipe = load(given["recipe"], given["settings"] or [])
+        if recipe.data.root is None:
+            own = load(given["recipe"]).data
+            for key in ("speech", "noise", "rir"):
+                kept = set(getattr(recipe.data, key)) & set(getattr(own, key))
+                assert not kept, f"{page}: {line}: the recipe's own {key} {kept}"
+        # What is typed on several machines is one run.
+        run = re.sub(r"--node-rank \d", "", line)
+        assert folders.setdefault(given["run"] or Path("runs") / recipe.name, run) == run, f"{page}: {line}"
 
 
 def test_exceptions_are_on_some_page() -> None:
