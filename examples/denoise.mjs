@@ -1,7 +1,7 @@
 // Denoise in JavaScript, hop by hop, with nothing but onnxruntime.
 //
 //   npm install onnxruntime-web
-//   node denoise.mjs checkpoints/denoise-16k noisy.f32 denoised.f32
+//   node denoise.mjs checkpoints/denoise-16k.onnx noisy.f32 denoised.f32
 //
 // The .f32 files are mono samples at the card's rate, 32-bit floats as they lie in memory. In a browser fetch()
 // takes the place of the files. The graph's weights lie in the checkpoint; a graph that `audiotool models export`
@@ -10,7 +10,12 @@ import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { basename } from "node:path";
 import * as ort from "onnxruntime-web";
 
-const [model, source, target] = process.argv.slice(2);
+const [graph, source, target] = process.argv.slice(2);
+if (target === undefined) {
+  console.error("usage: node denoise.mjs MODEL.onnx NOISY.f32 DENOISED.f32");
+  process.exit(1);
+}
+const model = graph.replace(/\.onnx$/, "");
 const card = JSON.parse(readFileSync(`${model}.json`, "utf8"));
 if (card.mel || card.input_channels !== 1 || card.stems.length !== 1) {
   throw new Error(`${model}: the graph has not one channel of samples in and out`);

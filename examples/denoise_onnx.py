@@ -1,7 +1,7 @@
 """Denoise in Python, block by block, with nothing but onnxruntime.
 
     pip install numpy onnxruntime soundfile
-    python denoise_onnx.py checkpoints/denoise-16k noisy.wav denoised.wav
+    python denoise_onnx.py checkpoints/denoise-16k.onnx noisy.wav denoised.wav
 
 The recording is mono and has the card's sample rate; a separator's stems become channels. A bundled graph's
 weights lie in the checkpoint beside it; a graph that `audiotool models export` wrote holds them itself. The
@@ -37,7 +37,9 @@ def tensor(checkpoint: Path, name: str) -> np.ndarray:
     return np.frombuffer(data[values + begin : values + end], DTYPES[about["dtype"]])
 
 
-model, source, target = sys.argv[1:]
+if len(sys.argv) != 4:
+    sys.exit("usage: python denoise_onnx.py MODEL.onnx NOISY.wav DENOISED.wav")
+model, source, target = sys.argv[1].removesuffix(".onnx"), *sys.argv[2:]
 card = json.loads(Path(f"{model}.json").read_text(encoding="utf-8"))
 if card["mel"] or card["input_channels"] != 1:
     sys.exit(f"{model}: the graph takes no mono waveform")

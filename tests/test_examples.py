@@ -41,7 +41,7 @@ def test_javascript_denoises_to_the_same_samples(tmp_path: Path) -> None:
     (tmp_path / "node_modules").symlink_to(modules)
     script = Path(shutil.copy(ROOT / "examples" / "denoise.mjs", tmp_path))
     (tmp_path / "in.f32").write_bytes(noisy.tobytes())
-    model = named_checkpoints.default_for("denoise").with_suffix("")
+    model = named_checkpoints.default_for("denoise").with_suffix(".onnx")
     words = ["node", str(script), str(model), str(tmp_path / "in.f32"), str(tmp_path / "out.f32")]
     subprocess.run(words, check=True, cwd=tmp_path, timeout=PATIENCE)
     found = np.frombuffer((tmp_path / "out.f32").read_bytes(), np.float32)
@@ -62,7 +62,7 @@ def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     # The end lies inside a block.
     noisy = noisy[: SECONDS * rate + 1000]
     soundfile.write(tmp_path / "in.wav", noisy, rate, "FLOAT")
-    words = words_of(named_checkpoints.default_for("denoise").with_suffix(""))
+    words = words_of(named_checkpoints.default_for("denoise").with_suffix(".onnx"))
     subprocess.run([*words, "in.wav", "out.wav"], check=True, cwd=tmp_path, timeout=PATIENCE)
     found, found_rate = soundfile.read(tmp_path / "out.wav", dtype="float32")
     expected = audiotool.load("denoise", warm_up=False)(noisy, rate)
@@ -71,6 +71,9 @@ def test_python_denoises_to_the_same_samples_in_blocks(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "in.wav", noisy, 8000)
     refused = subprocess.run([*words, "in.wav", "out.wav"], capture_output=True, cwd=tmp_path, text=True)
     assert (refused.returncode, refused.stderr) == (1, "in.wav: needs 16000 Hz and one channel\n")
+    refused = subprocess.run(words, capture_output=True, cwd=tmp_path, text=True)
+    usage = "usage: python denoise_onnx.py MODEL.onnx NOISY.wav DENOISED.wav\n"
+    assert (refused.returncode, refused.stderr) == (1, usage)
 
 
 def test_python_writes_all_stems_and_refuses_graphs_of_mels(tmp_path: Path) -> None:
