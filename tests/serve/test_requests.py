@@ -2,13 +2,42 @@
 
 from __future__ import annotations
 
-import pytest
+import re
 
+import pytest
+from kit.docs import ROOT
+
+from audiotool.audio.raw import SUBTYPES
 from audiotool.errors import InputError
-from audiotool.serve.requests import SETTINGS_KEYS, check_rate, header_text, is_of_this_page, settings_of
+from audiotool.serve.requests import (
+    FILE_KEYS,
+    HIGHEST_RATE,
+    LOWEST_RATE,
+    MOST_CHANNELS,
+    SETTINGS_KEYS,
+    STREAM_KEYS,
+    check_rate,
+    header_text,
+    is_of_this_page,
+    raw_of,
+    settings_of,
+)
 from audiotool.streaming.session import Settings
 
 COMMON = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 37800, 44100, 48000, 88200, 96000, 176400, 192000)
+
+
+def test_the_guide_has_every_parameter_with_its_values_and_default() -> None:
+    page = (ROOT / "docs" / "guides" / "python.md").read_text("utf-8")
+    table = page.partition("| in the query |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| `(\w+)`( of a stream)? \| (.*?) \| (.*?) \|$", table, re.MULTILINE)
+    assert {key for key, *_ in rows} == set(STREAM_KEYS)
+    assert {key for key, of_streams, *_ in rows if not of_streams} == set(FILE_KEYS)
+    told = {key: values for key, _, *values in rows}
+    usual = raw_of({})
+    assert told["rate"] == [f"{LOWEST_RATE} to {HIGHEST_RATE} Hz", str(usual.sample_rate)]
+    assert told["channels"] == [f"1 to {MOST_CHANNELS}", str(usual.channels)]
+    assert told["format"] == [", ".join(f"`{name}`" for name in SUBTYPES), f"`{usual.encoding}`"]
 
 
 @pytest.mark.parametrize("model_rate", [16000, 22050, 24000, 44100, 48000])
