@@ -51,11 +51,11 @@ def _from_the_top(name: str) -> str:
 
 
 def commands_page() -> str:
-    """Every command with its arguments and options."""
+    """Every command with its arguments and options; first those of `audiotool` itself."""
     root = get_command(app)
     parts = ["# Commands\n"]
-    for words, command in _leaves(root, ()):
-        parts.append(f"## audiotool {' '.join(words)}\n\n{_prose(command.help or '')}\n")
+    for words, command in [((), root), *_leaves(root, ())]:
+        parts.append(f"## {' '.join(('audiotool', *words))}\n\n{_prose(command.help or '')}\n")
         context = command.make_context(" ".join(words), [], resilient_parsing=True)
         rows = [
             _row(parameter, context) for parameter in command.params if not getattr(parameter, "hidden", 0)

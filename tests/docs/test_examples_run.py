@@ -42,6 +42,7 @@ NOT_HERE = {
     "--checkpoint cleanunet.safetensors": "the same",
     "--metrics mapss": "needs another interpreter: tests/metrics/test_mapss.py",
     "--cluster ": "needs Ray: tests/batch/test_cluster.py",
+    "--enroll ": "needs a personalised model: tests/cli/test_denoise_models.py",
     "GL.safetensors": "needs what a script makes: tests/scripts/test_reconfigure_checkpoint.py",
     "s3://": "needs a server of objects: tests/batch/test_remote.py",
 }

@@ -42,6 +42,13 @@ def test_an_option_says_what_it_takes(page: Callable[[str], str], command: str, 
     assert f"\n{row}" in section
 
 
+def test_the_options_of_the_program_itself_come_first(page: Callable[[str], str]) -> None:
+    section = page("commands").split("\n## ")[1]
+    options = re.findall(r"^\| `(.*?)` \|  \| \S", section, re.MULTILINE)
+    assert section.startswith("audiotool\n")
+    assert options == ["--version", "--debug", "--install-completion", "--show-completion"]
+
+
 def test_options_say_what_else_is_to_be_known(page: Callable[[str], str]) -> None:
     commands = page("commands")
     assert re.search(r"`--output`, `-o` \| PATH \| The manifest to write \(\.csv\)\. Required\. \|", commands)
