@@ -85,7 +85,12 @@ class StreamError(AudiotoolError):
 
 
 class DependencyError(AudiotoolError):
-    """A package is missing or does not fit the others; the message names the fix."""
+    """A package is missing or does not fit the others; the message names the fix.
+
+    Its exit code is that of errors found before any work; in a batch it fails one file, as others do.
+    """
+
+    exit_code = 2
 
 
 class DeviceError(AudiotoolError):

@@ -127,7 +127,7 @@ def test_without_matplotlib_the_extra_is_named(
 ) -> None:
     monkeypatch.setattr("audiotool.extras.is_there", lambda module: module != "matplotlib")
     done = run("half.wav", "-o", "plot.png")
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert 'pip install "audiotool-speech[plots]"' in done.stderr
 
 
