@@ -12,7 +12,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -31,7 +30,9 @@ from audiotool.extras import (
     PORTAUDIO,
     accepted_versions,
     distribution_of,
+    is_there,
     modules_of,
+    quoted,
     satisfies,
     version_of,
 )
@@ -54,8 +55,8 @@ CORE = {
 PURPOSES = {
     "torch": "other architectures, imported checkpoints, GPUs",
     "stoi": "STOI",
-    "pesq": "PESQ",
-    "resampling": "scores of recordings of different sample rates",
+    "pesq": "PESQ and the composite scores",
+    "resampling": "scores of recordings whose sample rate is not the score's or their reference's",
     "metrics": "SDR, and all of these",
     "train": "training, recipes",
     "onnx": "exporting graphs",
@@ -382,16 +383,16 @@ def checkpoints_fix(found: Mapping[str, str]) -> str:
     from audiotool.named_checkpoints import bundled_root
 
     folder = bundled_root("checkpoints")
-    unlisted = [_quoted(str(folder / name)) for name, status in found.items() if status == "unlisted"]
+    unlisted = [quoted(str(folder / name)) for name, status in found.items() if status == "unlisted"]
     steps = [f"remove {' '.join(unlisted)}"] if unlisted else []
     if {"changed", "missing"} & set(found.values()):
         if (folder.parent / ".git").exists():
-            steps.append(f"git -C {_quoted(str(folder.parent))} checkout HEAD -- {folder.name}")
+            steps.append(f"git -C {quoted(str(folder.parent))} checkout HEAD -- {folder.name}")
         elif folder.parent.name == "bundled":
             # No index has the distribution, and its dependencies are well.
-            steps.append(f"{_pip()} --force-reinstall --no-deps {_quoted(_installed_from())}")
+            steps.append(f"{_pip()} --force-reinstall --no-deps {quoted(_installed_from())}")
         else:
-            steps.append(f"unpack the source again into {_quoted(str(folder.parent))}")
+            steps.append(f"unpack the source again into {quoted(str(folder.parent))}")
     return "; ".join(steps)
 
 
@@ -410,12 +411,9 @@ def _installed_from() -> str:
 
 
 def _pip() -> str:
-    return f"{_quoted(sys.executable)} -m pip install"
-
-
-def _quoted(word: str) -> str:
-    """Return a word for this system's shell, in quotes where it needs some."""
-    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
+    """Return the beginning of a command that installs into this environment, which may have no pip."""
+    interpreter = quoted(sys.executable)
+    return f"{interpreter} -m pip install" if is_there("pip") else f"uv pip install --python {interpreter}"
 
 
 def _one_line(text: str) -> str:

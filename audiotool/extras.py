@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 import sys
+from collections.abc import Sequence
 
 from audiotool.errors import DependencyError
 
@@ -35,6 +36,7 @@ EXTRAS = {
     "websockets": "serve",
     "ray": "cluster",
     "fsspec": "remote",
+    "s3fs": "remote",
     "sounddevice": "live",
 }
 """Modules that are imported where they are used -> the extra that installs each."""
@@ -62,8 +64,26 @@ def distribution_of(module: str) -> str:
 
 
 def install(extra: str) -> str:
-    """Return the command that installs an extra. Its quotes are those that every shell takes, cmd.exe too."""
-    return f'pip install "{DISTRIBUTION}[{extra}]"'
+    """Return the command that installs an extra, or several with commas between.
+
+    Its quotes are those that every shell takes, cmd.exe too.
+    """
+    return installing(f'"{DISTRIBUTION}[{extra}]"')
+
+
+def installing(words: str) -> str:
+    """Return the command that installs into this environment: pip's, or uv's where it has no pip."""
+    if is_there("pip"):
+        return f"pip install {words}"
+    return f"uv pip install {words} --python {quoted(sys.executable)}"
+
+
+def quoted(word: str) -> str:
+    """Return a word for this system's shell, in quotes where it needs some."""
+    import shlex
+    import subprocess
+
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def is_there(module: str) -> bool:
@@ -73,52 +93,45 @@ def is_there(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
 
 
-def require(module: str, purpose: str) -> None:
-    """Check that a module is installed, of a version that our metadata accept.
+def require(modules: str | Sequence[str], purpose: str, extra: str | None = None) -> None:
+    """Check that modules are installed, of versions that our metadata accept.
 
     Metadata take some 30 ms to read: a module is required where it is used, and not where a program starts.
 
     Args:
-        purpose: the beginning of the message, which names the feature that needs the module.
+        modules: one, or all that the feature needs, so that one command installs them.
+        purpose: the beginning of the message, which names the feature.
+        extra: one that brings all of them; None takes those of `EXTRAS`.
     Raises:
-        DependencyError: it is not installed, or too old; the message has the command that installs it.
+        DependencyError: one is not installed, or too old; the message has the command that installs it.
     """
-    if not is_there(module):
-        raise DependencyError(f"{purpose} needs {module}, which is not installed: {install(EXTRAS[module])}")
-    _require_version(module, purpose)
+    needed = [modules] if isinstance(modules, str) else modules
+    missing = [module for module in needed if not is_there(module)]
+    if missing:
+        which = f"which {'are' if missing[1:] else 'is'} not installed"
+        extras = extra or ",".join(dict.fromkeys(EXTRAS[module] for module in missing))
+        raise DependencyError(f"{purpose} needs {', '.join(missing)}, {which}: {install(extras)}")
+    for module in needed:
+        distribution = distribution_of(module)
+        version, accepted = version_of(distribution), accepted_versions().get(distribution, "")
+        if version is not None and not satisfies(version, accepted):
+            found = f"{version} is installed: {install(extra or EXTRAS[module])}"
+            raise DependencyError(f"{purpose} needs {module} {accepted}, {found}")
 
 
 def require_extra(extra: str, purpose: str) -> None:
-    """Check all modules of an extra; arguments and errors as of `require`."""
-    modules = modules_of(extra)
-    missing = [module for module in modules if not is_there(module)]
-    if missing:
-        raise DependencyError(f"{purpose} needs {', '.join(missing)}, not installed here: {install(extra)}")
-    for module in modules:
-        _require_version(module, purpose)
+    """Check all modules of an extra; purpose and errors as of `require`."""
+    require(modules_of(extra), purpose, extra)
 
 
-def _require_version(module: str, purpose: str) -> None:
-    """Check the version of an installed module.
-
-    Raises:
-        DependencyError: it is outside the range that our metadata accept.
-    """
-    distribution = distribution_of(module)
-    version, accepted = version_of(distribution), accepted_versions().get(distribution, "")
-    if version is not None and not satisfies(version, accepted):
-        found = f"{version} is installed: {install(EXTRAS[module])}"
-        raise DependencyError(f"{purpose} needs {module} {accepted}, {found}")
-
-
-def explained(error: ImportError) -> DependencyError | None:
+def explained(error: ImportError, purpose: str) -> DependencyError | None:
     """Return the error to raise for a failed import of an optional package, or from one that is too old; None
-    for any other import."""
+    for any other import. The purpose is as of `require`."""
     module = (error.name or "").partition(".")[0]
     if module not in EXTRAS:
         return None
     try:
-        require(module, "this")
+        require(module, purpose)
     except DependencyError as reason:
         return reason
     return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,38 @@ def test_an_old_package_is_named_where_it_is_required() -> None:
     extras.require_extra("serve", "a range that 12.0.0 lies in")
 
 
+def test_one_command_installs_all_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(extras, "is_there", lambda module: module == "pip")
+    with pytest.raises(DependencyError) as several:
+        extras.require(("torch", "torchaudio", "soxr"), "a score")
+    assert str(several.value) == (
+        "a score needs torch, torchaudio, soxr, which are not installed:"
+        ' pip install "audiotool-speech[torch,resampling]"'
+    )
+    with pytest.raises(DependencyError) as one:
+        extras.require("torch", "recipes losses", "train")
+    assert str(one.value) == (
+        'recipes losses needs torch, which is not installed: pip install "audiotool-speech[train]"'
+    )
+    assert one.value.exit_code == 2
+
+
+def test_an_environment_without_pip_is_one_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/home/me/my env/bin/python")
+    monkeypatch.setattr(extras, "is_there", lambda module: True)
+    assert extras.install("stoi") == 'pip install "audiotool-speech[stoi]"'
+    monkeypatch.setattr(extras, "is_there", lambda module: module != "pip")
+    assert extras.install("stoi") == (
+        "uv pip install \"audiotool-speech[stoi]\" --python '/home/me/my env/bin/python'"
+    )
+
+
 @pytest.mark.usefixtures("old")
 def test_a_name_that_an_old_package_lacks_is_explained() -> None:
-    reason = extras.explained(ImportError("cannot import name 'x' from 'av.stream'", name="av.stream"))
-    assert "needs av >=17,<18, 12.0.0 is installed" in str(reason)
-    assert extras.explained(ImportError("cannot import name 'x' from 'h5py'", name="h5py")) is None
+    error = ImportError("cannot import name 'x' from 'av.stream'", name="av.stream")
+    reason = extras.explained(error, "audiotool denoise")
+    assert "audiotool denoise needs av >=17,<18, 12.0.0 is installed" in str(reason)
+    assert extras.explained(ImportError("cannot import name 'x' from 'h5py'", name="h5py"), "") is None
 
 
 @pytest.mark.usefixtures("old")

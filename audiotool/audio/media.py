@@ -20,7 +20,7 @@ from audiotool.audio.timeline import Timeline
 from audiotool.errors import DependencyError, InputError
 from audiotool.signals import deferred
 
-REPAIR = "pip install --force-reinstall av"
+REPAIR = extras.installing("--force-reinstall av")
 DEMUXERS = "mov,matroska,aac,asf,avi,flv,mpegts,mpeg,ac3,eac3,amr,ape,wv,tta,wav,w64,ogg,caf,aiff"
 """FFmpeg's names of the formats that are tried. Playlists, which open other files and addresses, are not."""
 

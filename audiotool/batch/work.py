@@ -116,7 +116,7 @@ def _do(job: Job, process: Process, work: Work, progress: Progress | None) -> Ou
     if job.existing != "overwrite":
         try:
             found = there(job, Folders())
-        except InputError as error:
+        except AudiotoolError as error:
             return failed(job, str(error))
         if found and job.existing == "refuse":
             return failed(job, f"{listed(found)} was not there when the batch began, and is kept")
@@ -236,9 +236,9 @@ def _outcome_of(job: Job, status: Status, action: Callable[[], tuple[float, list
     except Exception as error:
         # An error of audiotool itself in one file must not stop the others.
         log.debug("%s", job.name, exc_info=True)
-        missing = explained(error) if isinstance(error, ImportError) else None
+        missing = explained(error, f"{job.name}:") if isinstance(error, ImportError) else None
         if missing is not None:
-            return failed(job, f"{job.name}: {missing}")
+            return failed(job, str(missing))
         return failed(
             job, f"{job.name}: internal error: {type(error).__name__}: {error} (--debug shows where)"
         )

@@ -53,8 +53,9 @@ UNKNOWABLE = (errno.ENAMETOOLONG, errno.EACCES)
 """Errors of names of which the system cannot say whether there is such a file."""
 
 EXIT_CODES = (
-    "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, 130 interrupted by"
-    " Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM, 149 by Ctrl-Break."
+    "Exit codes: 0 all well, 1 something failed, 2 the command line or a recipe is wrong, or a package is"
+    " missing, 130 interrupted by Ctrl-C, 129 by a closed terminal or a lost connection, 143 by SIGTERM, 149"
+    " by Ctrl-Break."
 )
 
 
@@ -131,11 +132,11 @@ class Subcommands(Group):
             return super().make_context(*arguments, **options)
 
     def invoke(self, ctx: Any) -> Any:
-        with self._errors_to_exit_codes():
+        with self._errors_to_exit_codes(ctx):
             return super().invoke(ctx)
 
     @contextlib.contextmanager
-    def _errors_to_exit_codes(self) -> Iterator[None]:
+    def _errors_to_exit_codes(self, ctx: Any = None) -> Iterator[None]:
         """Turn exceptions into one line on standard error and an exit code."""
         try:
             yield
@@ -161,7 +162,8 @@ class Subcommands(Group):
             if isinstance(error, OSError) and error.errno in UNKNOWABLE and error.filename:
                 fail(f"error: {os.fsdecode(error.filename)}: {error.strerror}", 2)
                 raise typer.Exit(2) from None
-            missing = explained(error) if isinstance(error, ImportError) else None
+            command = " ".join(filter(None, ("audiotool", getattr(ctx, "invoked_subcommand", None))))
+            missing = explained(error, command) if isinstance(error, ImportError) else None
             if missing is not None:
                 fail(f"error: {missing}", missing.exit_code)
                 raise typer.Exit(missing.exit_code) from None

@@ -42,6 +42,9 @@ CheckpointName = Annotated[
 ]
 """Argument of commands on a checkpoint, see `_path_of`."""
 
+EXTRAS_OF_IMPORTS = {".onnx": "onnx", ".h5": "keras", "dtln": "onnx", "deepfilternet3": "deepfilternet"}
+"""Endings of official files, and models, whose import needs more than the extra `torch` -> the extra."""
+
 
 @app.command("list")
 def list_models(
@@ -190,7 +193,7 @@ def import_official(
 
     Without --output it is kept in your data folder, and --model takes its name from then on.
     """
-    require("torch", "importing a checkpoint")
+    require("torch", "importing a checkpoint", _extra_of_import(official, model))
     from audiotool import checkpoint, named_checkpoints
     from audiotool.importers.base import import_checkpoint, recognise_file, released_file
     from audiotool.yaml_documents import parse_settings
@@ -307,6 +310,13 @@ def card(
         write_document("models card", output=str(written), checkpoint=str(path))
     else:
         write(one_line(str(written)) + "\n")
+
+
+def _extra_of_import(official: str, model: str | None) -> str:
+    """Return the extra that brings all that an import needs, as far as its words tell. The importers, which
+    know, import PyTorch."""
+    words = (Path(official).suffix.lower(), model, official)
+    return next((EXTRAS_OF_IMPORTS[word] for word in words if word in EXTRAS_OF_IMPORTS), "torch")
 
 
 def _path_of(name: str) -> Path:

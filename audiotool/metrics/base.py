@@ -308,7 +308,7 @@ class Metric:
         uses_interferers: whether the metric needs `Pair.interferers`.
         uses_edge: whether the metric needs `Pair.edge_hz`.
         has_narrow_band: whether recordings below 16 kHz are measured at 8 kHz, on a scale of their own.
-        needs: optional modules that it imports for every file.
+        needs: optional modules that it imports; soxr where it measures at a sample rate of its own.
     """
 
     name: ClassVar[str]
@@ -323,13 +323,12 @@ class Metric:
 
     @classmethod
     def check(cls) -> None:
-        """Check that everything is installed that the metric needs for every file.
+        """Check that everything is installed that the metric needs.
 
         Raises:
             DependencyError: something is missing; the message says how to install it.
         """
-        for module in cls.needs:
-            require(module, cls.family or cls.name)
+        require(cls.needs, cls.family or cls.name)
 
     def measure(self, pair: Pair) -> float:
         """Return the number.

@@ -25,8 +25,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from audiotool.errors import DependencyError
-from audiotool.extras import install, is_there, require
+from audiotool.extras import require
 from audiotool.metrics.base import NonIntrusiveMetric, Recording, Unscorable, Waveform
 from audiotool.metrics.graphs import Graph, graph_of_package
 
@@ -65,9 +64,7 @@ class _Dnsmos(NonIntrusiveMetric):
 
     @classmethod
     def check(cls) -> None:
-        require("speechmos", "DNSMOS")
-        if not is_there("onnx"):
-            raise DependencyError(f"DNSMOS needs onnx, which is not installed: {install('mos')}")
+        require(("speechmos", "onnx"), "DNSMOS", "mos")
 
     def rate(self, recording: Recording) -> float:
         return recording.results.of("dnsmos", lambda: rate(recording))[self.score]

@@ -207,7 +207,7 @@ def attempted(metric: type[Metric], measure: Callable[[], T]) -> T | Value:
         # The file cannot be read, for example.
         raise
     except (Exception, SystemExit) as error:
-        missing = explained(error) if isinstance(error, ImportError) else None
+        missing = explained(error, "the score") if isinstance(error, ImportError) else None
         if missing is not None:
             return Value(None, str(missing))
         reason = one_line(f"{type(error).__name__}: {error}")

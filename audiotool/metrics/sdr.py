@@ -41,9 +41,10 @@ class Sdr(Metric):
 
     name = "sdr"
     unit = "dB"
-    needs = ("torch", "torchmetrics")
+    needs = ("torchmetrics",)
 
     def measure(self, pair: Pair) -> float:
+        self.check()
         import torch
         from torchmetrics.functional.audio import signal_distortion_ratio
 
