@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from audiotool.atomic import part_name
 from audiotool.audio.formats import needs_media
 from audiotool.audio.walk import MEDIA_CLAUSE, warn_of_media
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import DependencyError, InputError, PlanError
 from audiotool.extras import install, require
 from audiotool.paths import is_below, place_of_key, resolved
 from audiotool.text import without_credentials, without_those_of
@@ -205,7 +205,8 @@ def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
     fsspec's own function would split the URL at each '::', which keys and IPv6 addresses may hold.
 
     Raises:
-        InputError: there is no such store, or a package for it is missing; or the block's error.
+        InputError: there is no such store; or the block's error.
+        DependencyError: a package for it is missing.
     """
     require("fsspec", f"{url}:")
     import fsspec
@@ -221,9 +222,9 @@ def _opened(url: str) -> Iterator[tuple[AbstractFileSystem, str]]:
     except InputError:
         raise
     except ImportError as error:
-        # The message of fsspec names the package of the protocol.
-        how = f"; `{install('remote')}`" if "s3fs" in str(error) else ""
-        raise InputError(f"{url}: {error}{how}") from error
+        # The message of fsspec names the packages of the protocol, of which s3fs brings those of the web.
+        how = f"; `{install('remote')}`" if re.search("s3fs|aiohttp", str(error)) else ""
+        raise DependencyError(f"{url}: {error}{how}") from error
     except Exception as error:
         # Its traceback would show the library's message.
         has_credentials = without_credentials(url) != url

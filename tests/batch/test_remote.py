@@ -440,6 +440,14 @@ def test_without_fsspec_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         remote.exists("memory://a/b.wav")
 
 
+def test_without_aiohttp_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("aiohttp", "fsspec.implementations.http"):
+        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delitem(sys.modules["fsspec.registry"].__dict__["_registry"], "https", raising=False)
+    with pytest.raises(DependencyError, match=r'"aiohttp" to be installed; `.*\[remote\]'):
+        remote.exists("https://127.0.0.1:9/a.wav")
+
+
 def test_s3(recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The protocol spoken for real; the server listens on loopback."""
     pytest.importorskip("s3fs", reason=extras.install("remote"))
