@@ -27,6 +27,11 @@ from audiotool.doctor import (
 from audiotool.extras import EXTRAS
 
 
+@pytest.fixture(autouse=True)
+def pip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "is_there", lambda module: True)
+
+
 def module(folder: Path, name: str, text: str) -> None:
     (folder / f"{name}.py").write_text(text)
 
@@ -107,6 +112,21 @@ def test_torch_and_torchaudio_are_installed_anew_together(
     assert found["torchmetrics"].status == "note"
 
 
+def test_fsspec_alone_which_torch_brings_is_not_the_extra_remote(monkeypatch: pytest.MonkeyPatch) -> None:
+    versions(monkeypatch, fsspec="2026.1.0", s3fs=None)
+    found = by_name(list(check_packages({})))
+    assert found["extra remote"].detail.startswith("s3fs not installed: for object stores and URLs `")
+
+
+def test_commands_of_an_environment_without_pip_are_those_of_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
+    monkeypatch.setattr(doctor, "is_there", lambda module: module != "pip")
+    versions(monkeypatch, numpy=None, pesq=None)
+    found = by_name(list(check_packages({})))
+    assert found["numpy"].fix == 'uv pip install --python /usr/bin/python3 "numpy>=1.24"'
+    assert '`uv pip install --python /usr/bin/python3 "audiotool-speech[pesq]"`' in found["extra pesq"].detail
+
+
 def test_a_sounddevice_without_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     versions(monkeypatch, sounddevice="0.5.6")
     found = by_name(list(check_packages({"sounddevice": "OSError: PortAudio library not found"})))
@@ -142,6 +162,8 @@ def test_every_package_that_is_needed_is_looked_at() -> None:
         assert listed is not None
         for name in packages:
             assert re.search(rf'"{name}(\[\w+\])?>=', listed[1]), f"{extra} brings {name}"
+    # PESQ has rates of its own, and most recordings another.
+    assert re.search(r'^pesq = \[[^]]*"audiotool-speech\[resampling\]"', document, re.MULTILINE)
     tried = {module for packages in doctor.OPTIONAL.values() for module in packages.values()}
     assert set(EXTRAS) - tried == {"av", "speechmos", "mapss", "ray"}
 

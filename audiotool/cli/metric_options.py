@@ -23,7 +23,8 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
         asked: names with commas; None for the default, or without a reference all that need none.
         default: names where there is a reference.
     Raises:
-        PlanError: no name or an unknown one, or a metric whose reference or program is missing.
+        PlanError: no name or an unknown one, or a metric whose reference is missing.
+        DependencyError: a metric that is named needs what is not installed.
     """
     from audiotool.metrics.base import METRICS, metric_names
 
@@ -41,25 +42,23 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
 
 
 def check_installed(names: Sequence[str]) -> None:
-    """Refuse metrics of which none can be scored, because programs or packages are missing.
+    """Refuse metrics that were asked for by name and whose programs or packages are missing.
 
-    Where others can be scored, those of a missing package are null, with the reason.
+    Those of a task's defaults are null instead, with the reason.
 
     Raises:
-        PlanError: says what to install.
+        DependencyError: says what to install.
     """
-    from audiotool.metrics.base import METRICS, JointMetric
+    from audiotool.metrics.base import METRICS
 
-    missing: dict[str, str] = {}
+    missing: list[str] = []
     for name in names:
         try:
             METRICS.get(name).check()
         except DependencyError as error:
-            missing[name] = str(error)
-    if missing and (
-        len(missing) == len(names) or any(issubclass(METRICS.get(name), JointMetric) for name in missing)
-    ):
-        raise PlanError("; ".join(dict.fromkeys(missing.values())))
+            missing.append(str(error))
+    if missing:
+        raise DependencyError("; ".join(dict.fromkeys(missing)))
 
 
 def check_references(names: Sequence[str], has_reference: bool) -> None:

@@ -62,6 +62,7 @@ class SegmentalSnr(Metric):
 
     name = "seg_snr"
     unit = "dB"
+    needs = ("soxr",)
 
     def measure(self, pair: Pair) -> float:
         return float(np.mean(_of_frames(pair, "seg_snr", _snr_db)))
@@ -73,6 +74,7 @@ class LogLikelihoodRatio(Metric):
     name = "llr"
     higher_is_better = False
     has_narrow_band = True
+    needs = ("soxr",)
 
     def measure(self, pair: Pair) -> float:
         return _log_likelihood(pair, HIGHEST_LLR)
@@ -84,6 +86,7 @@ class WeightedSpectralSlope(Metric):
     name = "wss"
     higher_is_better = False
     has_narrow_band = True
+    needs = ("soxr",)
 
     def measure(self, pair: Pair) -> float:
         return _slope(pair)

@@ -66,10 +66,12 @@ class ByPesq(Metric):
     """Base of the metrics that need PESQ."""
 
     unit = "MOS"
+    needs = ("soxr",)
 
     @classmethod
     def check(cls) -> None:
         check_pesq()
+        super().check()
 
 
 def rate_of_band(pair: Pair) -> int:

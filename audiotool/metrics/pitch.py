@@ -26,7 +26,7 @@ class F0Rmse(Metric):
     name = "f0_rmse"
     unit = "Hz"
     higher_is_better = False
-    needs = ("torch",)
+    needs = ("torch", "soxr")
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)
@@ -42,7 +42,7 @@ class VoicingError(Metric):
     name = "vuv_error"
     unit = "%"
     higher_is_better = False
-    needs = ("torch",)
+    needs = ("torch", "soxr")
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)

@@ -8,15 +8,20 @@ import pytest
 from kit.docs import ROOT
 
 from audiotool.checkpoint import read_metadata
+from audiotool.errors import DependencyError
 from audiotool.metrics.base import METRICS
 
 ARROWS = {True: " ↑", False: " ↓", None: ""}
 
 
-def test_the_table_of_scores_is_the_catalogue() -> None:
+def table_of_scores() -> list[list[str]]:
     text = (ROOT / "docs" / "guides" / "batches.md").read_text(encoding="utf-8").partition("\n## Scores\n")[2]
     lines = text.partition("| --- |")[2].partition("\n\n")[0].splitlines()[1:]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_the_table_of_scores_is_the_catalogue() -> None:
+    rows = table_of_scores()
     known = {name: metric for name, metric in METRICS.all().items() if METRICS.package_of(name) is None}
     told: dict[str, str] = {}
     families: dict[str, str] = {}
@@ -30,6 +35,22 @@ def test_the_table_of_scores_is_the_catalogue() -> None:
     }, "the table under Scores in docs/guides/batches.md needs a row for each metric"
     assert set(families.values()) == {metric.family for metric in known.values() if metric.family}
     assert all(known[name].family == family for name, family in families.items())
+
+
+@pytest.mark.parametrize("row", table_of_scores(), ids=lambda row: row[0])
+def test_the_table_has_the_extras_that_a_score_asks_for(
+    row: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the core alone one message names all of them."""
+    for module in ("extras", "metrics.mapss", "metrics.pesq"):
+        monkeypatch.setattr(f"audiotool.{module}.is_there", lambda module: False)
+    extras = re.findall(r"`(\w+)`", row[-1])
+    for name in re.findall(r"`(\w+)`", row[0]):
+        if not extras:
+            METRICS.get(name).check()
+        elif extras != ["mapss"]:
+            with pytest.raises(DependencyError, match=rf"^[^[]*speech\[{','.join(extras)}\][^[]*$"):
+                METRICS.get(name).check()
 
 
 def test_the_table_has_the_windows_and_floors_of_the_code() -> None:

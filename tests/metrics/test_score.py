@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ import torch
 from kit.audio import speech_like
 from kit.scores import FAST, RATE, noisy
 
+from audiotool import extras
 from audiotool.cli.metric_options import check_installed, chosen_metrics
-from audiotool.errors import InputError, PlanError
+from audiotool.errors import DependencyError, InputError
 from audiotool.metrics.base import Pair
 from audiotool.metrics.score import score, score_channels
 from audiotool.metrics.sdr import SiSdr
@@ -183,6 +185,9 @@ def test_a_bug_of_our_own_stays_one(clean: np.ndarray, monkeypatch: pytest.Monke
     ("asked", "extra"),
     [
         ("pesq,csig", "pesq"),
+        ("llr,wss,seg_snr", "resampling"),
+        ("sdr", "metrics"),
+        ("f0_rmse,vuv_error", "torch,resampling"),
         ("stoi", "stoi"),
         ("dnsmos", "mos"),
         ("plcmos", "mos"),
@@ -190,13 +195,30 @@ def test_a_bug_of_our_own_stays_one(clean: np.ndarray, monkeypatch: pytest.Monke
         ("lsd,lsd_high,mel_l1,mrstft", "torch"),
     ],
 )
-def test_metrics_of_which_none_is_installed_are_refused(
+def test_metrics_that_are_named_and_not_installed_are_refused(
     asked: str, extra: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("extras", "metrics.pesq", "metrics.dnsmos"):
+    for module in ("extras", "metrics.pesq"):
         monkeypatch.setattr(f"audiotool.{module}.is_there", lambda module: False)
-    with pytest.raises(PlanError, match=rf'pip install "audiotool-speech\[{extra}\]"'):
-        chosen_metrics(asked, [], has_reference=True)
-    assert chosen_metrics(f"si_sdr,{asked}", [], has_reference=True)[0] == "si_sdr"
-    with pytest.raises(PlanError, match="needs pystoi"):
+    for names in (asked, f"si_sdr,{asked}"):
+        with pytest.raises(DependencyError, match=rf'pip install "audiotool-speech\[{extra}\]"') as refusal:
+            chosen_metrics(names, [], has_reference=True)
+        assert refusal.value.exit_code == 2
+    assert chosen_metrics(None, asked.split(","), has_reference=True) == asked.split(",")
+    with pytest.raises(DependencyError, match="needs pystoi"):
         check_installed(["stoi"])
+
+
+def test_pesq_is_refused_where_it_has_no_resampler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 48 kHz it had no number, and the exit code was 0."""
+    there = extras.is_there
+    monkeypatch.setattr(extras, "is_there", lambda module: module != "soxr" and there(module))
+    with pytest.raises(DependencyError, match=r"pesq_nb needs soxr, .*\[resampling\]"):
+        chosen_metrics("pesq_nb", [], has_reference=True)
+
+
+def test_a_score_whose_package_is_missing_says_so(clean: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pystoi.stoi", None)
+    monkeypatch.setattr(extras, "is_there", lambda module: module != "pystoi")
+    found = score(clean[0], noisy(clean)[0], RATE, ["stoi"])["stoi"]
+    assert str(found.reason).startswith("the score needs pystoi, which is not installed: ")
