@@ -49,7 +49,8 @@ def fold(module: ModuleT) -> ModuleT:
 
 
 def fold_weights(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state dict with each (g, v) pair folded to its "weight"; other tensors are unchanged.
+    """Return the state dict with each (g, v) pair folded to its "weight", in float32; other tensors are
+    unchanged.
 
     A state dict without weight norm is returned unchanged.
     """
@@ -78,4 +79,5 @@ def fitted_weights(tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) ->
 
 
 def _product(g: Tensor, v: Tensor) -> Tensor:
-    return compat.weight_norm(v, g, 0)
+    # In half precision the norm would be rounded, too.
+    return compat.weight_norm(v.float(), g.float(), 0)

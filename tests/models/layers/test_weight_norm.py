@@ -57,6 +57,19 @@ def test_plain_tensors_pass_unchanged() -> None:
     assert all(folded[k] is tensors[k] for k in tensors)
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+def test_pairs_of_another_precision_are_folded_in_float32(kind: torch.dtype) -> None:
+    module = network()
+    normalise_weights(module)
+    with torch.no_grad():
+        module[0].parametrizations.weight.original0.mul_(1.7)
+    stored = {key: value.to(kind) for key, value in module.state_dict().items()}
+    folded = fold_weights(stored)
+    expected = fold_weights({key: value.float() for key, value in stored.items()})
+    assert folded["0.weight"].dtype == torch.float32
+    torch.testing.assert_close(folded["0.weight"], expected["0.weight"], rtol=0, atol=0)
+
+
 def test_tensors_are_fitted_to_a_network_of_the_other_kind() -> None:
     plain, normalised, x = network(), network(), torch.randn(2, 3, 9)
     normalise_weights(normalised)
