@@ -123,7 +123,10 @@ class MixingConfig(Section):
 
     snr_db: Range = Field((-5.0, 30.0), description="active speech level over active noise level, decibels")
     noises: Count = Field((1, 3), description="noises at once")
-    level_dbfs: _Span[_Level] = Field((-45.0, -10.0), description="active level of the noisy recording")
+    level_dbfs: _Span[_Level] = Field(
+        (-45.0, -10.0),
+        description="active level of the noisy recording, before the low-pass of `narrow_band`",
+    )
     reverberation_probability: Probability = Field(
         0.4, description="that speech is heard in a room; needs rir"
     )

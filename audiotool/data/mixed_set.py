@@ -39,8 +39,9 @@ def write_set(
     each other array of an example is written to a folder of its name, a single number to a column. 16-bit,
     but floating point where a codec, a filter or a recording of a pair exceeds full scale.
 
-    `snr_db` is the active level of the speech, with its reverberation, over that of the noise, before
-    clipping, codecs and gaps; it is empty where one of them is silent.
+    `snr_db` is the active level of the speech, with its reverberation, over that of the noise, and
+    `level_dbfs` that of the mixture, before clipping, codecs, gaps and the low-pass of `narrow_band`. They
+    are empty where what they measure is silent.
 
     Args:
         dataset: the examples.

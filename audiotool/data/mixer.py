@@ -298,7 +298,7 @@ class Mixer:
         if peak * gain > PEAK:
             gain = PEAK / peak
         return [x * np.float32(gain) for x in (mixture, *others)], {
-            "level_dbfs": round(decibels(level * gain), 2)
+            "level_dbfs": round(decibels(level * gain), 2) if level > 0 else None
         }
 
     def limit_band(

@@ -110,6 +110,17 @@ def test_stems_and_features_have_files_of_their_own(corpus: Path, tmp_path: Path
     assert soundfile.info(str(tmp_path / "array" / "noisy" / "00000.wav")).channels == 3
 
 
+@pytest.mark.parametrize("example", ["noisy", "features", "narrow-band"])
+def test_silent_recordings_have_no_level(corpus: Path, tmp_path: Path, example: str) -> None:
+    for path in (corpus.parent / "valid").rglob("*.wav"):
+        soundfile.write(path, np.zeros(3 * RATE), RATE, subtype="FLOAT")
+    audio = {"mel": MEL} if example == "features" else {}
+    narrow = {"source_rate": RATE // 2}
+    write_set(dataset(corpus, example, audio=audio, narrow_band=narrow), tmp_path / "set", range(1))
+    [row] = csv.DictReader((tmp_path / "set" / "index.csv").open())
+    assert (row["level_dbfs"], row["snr_db"]) == ("", "")
+
+
 def test_what_exceeds_full_scale_is_kept(
     corpus: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
