@@ -174,7 +174,7 @@ class StepSchedule(Section):
     name: Literal["step"] = Field(description="the schedule")
     factor: Annotated[Number, Field(gt=0, le=1)] = Field(0.5, description="of the rate, at each fall; 0 to 1")
     every: Count | None = Field(None, description="steps between falls; null: none but those of `at`")
-    at: list[Count] = Field([], description="steps of the falls")
+    at: list[Count] = Field([], description="steps of the falls, counted from the run's beginning")
     warmup_steps: Whole = Field(
         0, description="steps in which the rate rises linearly; 0 begins with all of it"
     )
@@ -217,7 +217,8 @@ class AdversarialSection(Section):
     start: Whole = Field(0, description="first step with discriminators")
     optimiser: Optimiser = Field(AdamWSection(), description="of the discriminators")
     schedule: Schedule = Field(
-        ConstantSchedule(name="constant"), description="learning rate of the discriminators, by the step"
+        ConstantSchedule(name="constant"),
+        description="learning rate of the discriminators; it begins at `start`, `at` counts the run's steps",
     )
     clip: Positive | None = Field(
         None, description="largest gradient norm of the discriminators; null does not clip"

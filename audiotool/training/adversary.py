@@ -122,7 +122,7 @@ class Adversary:
     def update(self, step: int) -> None:
         """Update the discriminators' weights, unless their gradient is not finite."""
         section = self.section
-        factor = rate_factor(section.schedule, step - section.start, self.steps - section.start)
+        factor = rate_factor(section.schedule, step, self.steps, section.start)
         set_rate(self.optimiser, section.optimiser.lr * factor)
         clip_and_step(self.fabric, self.module, self.optimiser, section.clip)
 

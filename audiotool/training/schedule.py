@@ -14,22 +14,24 @@ from audiotool.recipe.schema import (
 )
 
 
-def rate_factor(schedule: Schedule, step: int, steps: int) -> float:
+def rate_factor(schedule: Schedule, step: int, steps: int, start: int = 0) -> float:
     """Return the factor of the optimiser's learning rate.
 
     Args:
         step: the coming optimiser step, counted from 0.
         steps: number of optimiser steps of the training.
+        start: the optimiser's first step. The schedule begins there; the steps of `at` are the training's.
     """
+    since, length = step - start, steps - start
     if isinstance(schedule, CleanUNetSchedule):
-        return _cleanunet(schedule, step, schedule.cycle_steps or steps)
-    rise = min((step + 1) / max(schedule.warmup_steps, 1), 1.0)
+        return _cleanunet(schedule, since, schedule.cycle_steps or length)
+    rise = min((since + 1) / max(schedule.warmup_steps, 1), 1.0)
     if isinstance(schedule, TrapezoidSchedule):
         # A fall longer than the run begins in the warm-up; the lower of both has no jump.
         return min(_trapezoid_fall(schedule, step, steps), rise)
-    after = max(step - schedule.warmup_steps, 0)
+    after = max(since - schedule.warmup_steps, 0)
     if isinstance(schedule, CosineSchedule):
-        done = min(after / max(steps - schedule.warmup_steps, 1), 1.0)
+        done = min(after / max(length - schedule.warmup_steps, 1), 1.0)
         return rise * (schedule.final + (1 - schedule.final) * 0.5 * (1 + math.cos(math.pi * done)))
     if isinstance(schedule, ExponentialSchedule):
         return rise * schedule.factor ** (after // schedule.every)
@@ -57,7 +59,7 @@ def full_rate_problem(schedule: Schedule, steps: int, key: str = "schedule") -> 
 
 
 def renewed_rate_problem(
-    schedule: Schedule, step: int, earlier: int, steps: int, key: str = "schedule"
+    schedule: Schedule, step: int, earlier: int, steps: int, key: str = "schedule", start: int = 0
 ) -> str | None:
     """Return that another number of steps makes a falling learning rate rise again; None where it does not.
 
@@ -65,8 +67,9 @@ def renewed_rate_problem(
         step: the coming optimiser step, counted from 0.
         earlier, steps: number of optimiser steps of the training, before and now.
         key: the schedule's place in the recipe.
+        start: as of `rate_factor`.
     """
-    before, now = rate_factor(schedule, step, earlier), rate_factor(schedule, step, steps)
+    before, now = (rate_factor(schedule, step, whole, start) for whole in (earlier, steps))
     if now <= before:
         return None
     return (
@@ -81,7 +84,7 @@ def _trapezoid_fall(schedule: TrapezoidSchedule, step: int, steps: int) -> float
 
 
 def _stepped(schedule: StepSchedule, step: int, after: int) -> float:
-    """Count the steps of `at` from the run's beginning, those of `every` from the end of the warm-up."""
+    """Count the steps of `at` from the training's beginning, those of `every` from the end of the warm-up."""
     times = sum(step >= at for at in schedule.at)
     if schedule.every is not None:
         times += after // schedule.every

@@ -156,9 +156,10 @@ class Trainer:
             earlier, done = state["recipe"]["train"]["steps"], state["step"]
             problems.append(renewed_rate_problem(recipe.schedule, done, earlier, steps))
             if other is not None and done > other.start:
-                since, before, now = (n - other.start for n in (done, earlier, steps))
                 problems.append(
-                    renewed_rate_problem(other.schedule, since, before, now, "adversarial.schedule")
+                    renewed_rate_problem(
+                        other.schedule, done, earlier, steps, "adversarial.schedule", other.start
+                    )
                 )
         if other is not None and other.start >= steps:
             beyond = f"adversarial.start ({other.start}) is beyond the run's {steps} steps"

@@ -123,6 +123,8 @@ class Watch:
             means = dict(zip(means, mean.tolist(), strict=True))
         if self.is_first:
             means["rate"] = run.optimiser.param_groups[0]["lr"]
+            if run.adversary is not None and "discriminator" in means:
+                means["discriminator_rate"] = run.adversary.optimiser.param_groups[0]["lr"]
             means["skipped"] = float(counters.skipped)
             means["examples_per_second"] = steps_per_second * run.examples_per_step
             if run.recipe.audio.segment_seconds is not None:

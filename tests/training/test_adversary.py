@@ -50,6 +50,17 @@ def test_adversarial_training_resumes_exactly(tiny_recipe: dict[str, Any], tmp_p
         assert float(row[name]) == pytest.approx(mean, rel=1e-5), name
 
 
+def test_discriminators_have_their_rate_at_the_steps_of_the_run(
+    tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    schedule = {"name": "step", "at": [4], "factor": 0.1}
+    tiny_recipe["adversarial"] = ADVERSARIAL | {"schedule": schedule, "optimiser": {"name": "adamw", "lr": 1}}
+    tiny_recipe["validation"]["count"] = 0
+    train(tiny_recipe, tmp_path)
+    rates = [row["discriminator_rate"] for row in curve(tmp_path / "train.csv")]
+    assert rates == ["", "", "1", "1", "0.1", "0.1"]
+
+
 def test_accumulation_with_discriminators_equals_a_larger_batch(
     tiny_recipe: dict[str, Any], tmp_path: Path
 ) -> None:

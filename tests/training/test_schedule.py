@@ -104,3 +104,13 @@ def test_a_rate_falls_from_the_end_of_the_warm_up_on() -> None:
     # Steps that are named are the run's; one in the warm-up lowers what is left of it, without a jump behind.
     named = StepSchedule(name="step", at=[2, 6], warmup_steps=4)
     assert [rate_factor(named, s, 100) for s in range(7)] == [0.25, 0.5, 0.375, 0.5, 0.5, 0.5, 0.25]
+
+
+def test_a_schedule_that_begins_later_falls_at_the_steps_of_the_training() -> None:
+    named = StepSchedule(name="step", at=[4], every=3, warmup_steps=2, factor=0.5)
+    assert [rate_factor(named, s, 10, 2) for s in range(2, 9)] == [0.5, 1.0, 0.5, 0.5, 0.5, 0.25, 0.25]
+    cosine = CosineSchedule(name="cosine", warmup_steps=2)
+    for section in (cosine, ExponentialSchedule(name="exponential", factor=0.5, warmup_steps=2)):
+        later = [rate_factor(section, step, 12, 5) for step in range(5, 12)]
+        assert later == [rate_factor(section, step, 7) for step in range(7)]
+    assert "rises at step 8 from 0.5 to 0.854" in (renewed_rate_problem(cosine, 8, 10, 14, start=4) or "")
