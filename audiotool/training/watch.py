@@ -184,9 +184,10 @@ class Watch:
             self._warned.add(key)
 
     def export(self) -> None:
-        """Export the averaged weights as they are, unless a validation has done so."""
+        """Export the averaged weights as they are, unless a validation has done so, or they are untrained."""
         run = self.run
-        if self.is_first and self._exported < run.counters.step:
+        trained = run.counters.step > run.counters.skipped or run.history is not None
+        if self.is_first and trained and self._exported < run.counters.step:
             tensors = {key: value.cpu() for key, value in run.average.model.state_dict().items()}
             self._export(Pending(run.counters.step, tensors, {}, run.facts()), {}, best=False)
 

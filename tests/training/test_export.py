@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from kit.runs import stopped_after
+from kit.runs import stopped_after, train
 
 from audiotool import checkpoint, recipe
 from audiotool.models.base import Model
@@ -87,3 +87,19 @@ def test_a_stopped_run_leaves_its_last_weights(
     assert metadata.training["steps"] == steps
     assert "valid" not in metadata.metrics
     torch.testing.assert_close(model.state_dict(), trainer.current.average.model.state_dict(), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("begins_with_weights", [False, True])
+def test_a_run_stopped_before_its_first_step_exports_no_untrained_weights(
+    begins_with_weights: bool, tiny_recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    if begins_with_weights:
+        train(tiny_recipe, tmp_path / "first", False, "train.steps=1", "validation.count=0")
+        tiny_recipe["init"] = {"checkpoint": str(tmp_path / "first" / "tiny.safetensors")}
+    trainer = Trainer(recipe.parse(tiny_recipe, "tiny"), tmp_path / "run", "cpu")
+    trainer.stop()
+    summary = trainer.run()
+    assert (summary.step, summary.interrupted) == (0, True)
+    assert summary.checkpoint.exists() == begins_with_weights
+    assert train(tiny_recipe, tmp_path / "run", True).step == 6
+    assert summary.checkpoint.exists()
