@@ -9,14 +9,13 @@ import math
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor
 
 from audiotool.atomic import write_text
-from audiotool.audio.mono import weigh
 from audiotool.errors import InputError
 from audiotool.extras import is_there
 from audiotool.training.folder import RunFolder, read_rows
+from audiotool.training.tensorboard import TensorBoard
 from audiotool.writable import cause
 
 log = logging.getLogger(__name__)
@@ -132,16 +131,13 @@ class Records:
         self.path = folder.path
         self.training = Table(folder.training, step)
         self.validation = Table(folder.validation, step)
-        self.writer: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.writer = SummaryWriter(str(folder.tensorboard), purge_step=step + 1)
+        self.board = TensorBoard(folder.tensorboard, step) if tensorboard else None
 
     def log(self, step: int, values: dict[str, float]) -> None:
         """Add a row to the training curve."""
         self.training.add(step, values)
-        self._scalars("train", step, values)
+        if self.board is not None:
+            self.board.scalars("train", step, values)
 
     def validate(self, step: int, values: dict[str, float], fixed_set: str, metric: str) -> None:
         """Add a row to the validation curve.
@@ -151,17 +147,14 @@ class Records:
             metric: name of the metric that chooses the best checkpoint.
         """
         self.validation.add(step, values, {SET: fixed_set, METRIC: metric})
-        self._scalars("valid", step, values)
+        if self.board is not None:
+            self.board.scalars("valid", step, values)
         self.draw()
 
     def listen(self, step: int, name: str, waveform: Tensor, sample_rate: int) -> None:
-        """Write a waveform (C, T) and its spectrogram to TensorBoard."""
-        if self.writer is None:
-            return
-        samples = waveform.detach().float().cpu().numpy()
-        mono = torch.from_numpy(weigh(samples)[0] @ samples)
-        self.writer.add_audio(name, mono.clamp(-1, 1)[None], step, sample_rate)
-        self.writer.add_image(f"{name}/spectrogram", spectrogram_image(mono), step)
+        """Write the mono mix of a waveform (C, T) and its spectrogram to TensorBoard."""
+        if self.board is not None:
+            self.board.listen(step, name, waveform, sample_rate)
 
     def draw(self) -> None:
         """Draw the curves into the run's folder, if matplotlib is installed. Errors are only logged."""
@@ -177,21 +170,5 @@ class Records:
 
     def close(self) -> None:
         self.draw()
-        if self.writer is not None:
-            self.writer.close()
-
-    def _scalars(self, group: str, step: int, values: dict[str, float]) -> None:
-        if self.writer is not None:
-            for name, value in values.items():
-                if not math.isnan(value):
-                    self.writer.add_scalar(f"{group}/{name}", value, step)
-
-
-def spectrogram_image(waveform: Tensor) -> Tensor:
-    """Return a grey picture (1, F, frames) in 0..1 of a waveform (T,); 80 dB below its loudest bin is
-    black."""
-    from audiotool.dsp.stft import stft
-
-    magnitude = stft(waveform, 1024, 256).abs()
-    decibels = 20 * (magnitude / magnitude.max().clamp(min=1e-9)).clamp(min=1e-4).log10()
-    return (decibels / 80 + 1).flip(0)[None]
+        if self.board is not None:
+            self.board.close()
