@@ -141,14 +141,27 @@ class Watch:
             self._validate(self.run.counters.step, self.run.average.model, self.run.facts())
 
     def _validate(self, step: int, model: Model, facts: dict[str, Any]) -> None:
-        run, rate = self.run, self.run.recipe.audio.sample_rate
+        run = self.run
         estimates = self.validator.begin(step, model, run.objective, run.fabric.device, facts)
         for n, estimate in enumerate(estimates[: run.recipe.validation.samples]):
-            self.records.listen(step, f"{n}/estimate", estimate, rate)
-            if not self.records.validation.rows:
-                self.records.listen(step, f"{n}/target", self.validator.examples[n]["target"], rate)
+            self._listen(step, n, estimate)
         self._export(self.validator.pending[-1], {}, best=False)
         self.collect()
+
+    def _listen(self, step: int, n: int, estimate: Tensor) -> None:
+        """Record the sounds of an example: each stem of its estimate (stems * C, T) and, the first time, of
+        its target, and its input."""
+        rate, stems = self.run.recipe.audio.sample_rate, self.run.model.stems
+        example, sounds = self.validator.examples[n], {"estimate": estimate}
+        if not self.records.validation.rows:
+            sounds["target"] = example["target"]
+            # A mel is no sound.
+            if example["input"].shape[-1] == example["target"].shape[-1]:
+                self.records.listen(step, f"{n}/input", example["input"], rate)
+        for name, waveforms in sounds.items():
+            for stem, waveform in zip(stems, waveforms.chunk(len(stems)), strict=True):
+                place = f"{n}/{stem}" if len(stems) > 1 else str(n)
+                self.records.listen(step, f"{place}/{name}", waveform, rate)
 
     def collect(self, wait: bool = False) -> None:
         """Record the validations whose metrics are complete, and export the best; `wait` blocks until all

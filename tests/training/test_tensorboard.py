@@ -10,8 +10,14 @@ from typing import Any
 import pytest
 import torch
 from kit.runs import train
+from torch import Tensor
 
+from audiotool import recipe
+from audiotool.models.registry import MODELS
+from audiotool.training.records import Records, SilentListener
+from audiotool.training.run import Run
 from audiotool.training.tensorboard import TensorBoard
+from audiotool.training.watch import Watch
 
 WRITE = "tensorboard.summary.writer.record_writer.RecordWriter.write"
 
@@ -52,3 +58,28 @@ def test_a_folder_that_cannot_be_made_costs_no_training(
     board.listen(1, "0/target", torch.ones(1, 2000), 16000)
     board.close()
     assert len(caplog.messages) == 1
+
+
+def test_the_sounds_of_a_separation_are_its_stems(
+    tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: dict[str, Tensor] = {}
+    monkeypatch.setattr(Records, "listen", lambda _, step, name, sound, rate: heard.update({name: sound}))
+    config = MODELS.get("conv-tasnet").small | {"sample_rate": 16000}
+    tiny_recipe |= {"task": "separate", "model": {"name": "conv-tasnet", "config": config}}
+    tiny_recipe["loss"] = [{"name": "permutation-invariant"}]
+    tiny_recipe["validation"]["samples"] = 1
+    example = {"input": torch.randn(1, 4000), "target": torch.randn(2, 4000)}
+    monkeypatch.setattr(Watch, "_fixed_set", lambda _: ([example], "1e99"))
+    run = Run(recipe.parse(tiny_recipe, "tiny"), tmp_path, "cpu", None)
+    run.build(None)
+    watch = Watch(run, SilentListener())
+    watch.validate()
+    watch.close()
+    places = ["0/speaker1", "0/speaker2"]
+    assert set(heard) == {"0/input", *(f"{p}/{name}" for p in places for name in ("estimate", "target"))}
+    torch.testing.assert_close(heard["0/input"], example["input"], rtol=0, atol=0)
+    for name in ("estimate", "target"):
+        assert [len(heard[f"{place}/{name}"]) for place in places] == [1, 1]
+    targets = torch.cat([heard[f"{place}/target"] for place in places])
+    torch.testing.assert_close(targets, example["target"], rtol=0, atol=0)
