@@ -45,7 +45,7 @@ def card_of(path: Path, test: Path | None = None) -> str:
     facts, _ = facts_of(path, metadata)
     if test is not None:
         metadata.metrics |= measure(path, metadata.task, test, "measured here")
-    return card(path.stem, metadata, facts, checkpoint.sha256(path))
+    return card(path, metadata, facts, checkpoint.sha256(path))
 
 
 def measure(
@@ -89,10 +89,11 @@ def means_of(rows: Sequence[Row], metrics: Sequence[str], name: str) -> dict[str
     return {row: values for row, values in sides.items() if values}
 
 
-def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
+def card(path: Path, metadata: Metadata, facts: Facts, digest: str) -> str:
     """Write a checkpoint's card as Markdown; missing facts are written as unknown.
 
     Args:
+        path: the checkpoint, which need not exist.
         digest: hexadecimal SHA-256 of the file.
     """
     use = {
@@ -106,12 +107,12 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
         "created": f"{metadata.created}, audiotool {metadata.version}",
     }
     facts_table = f"{_table(('', ''), use.items())}\n| SHA-256 | `{digest}` |"
-    parts = [f"# {escaped(name)}", facts_table, escaped(metadata.notes)]
-    parts += ["## Use", _code([_use(name, metadata, facts)])]
+    parts = [f"# {escaped(path.stem)}", facts_table, escaped(metadata.notes)]
+    parts += ["## Use", _code([_use(path, metadata, facts)])]
     parts += ["## Measured", _metrics(metadata.metrics), _code(metadata.commands)]
     parts += [
         "## Training",
-        _code(_train(name, metadata)),
+        _code(_train(path, metadata)),
         _listing(metadata.training) or "Not known: imported weights.",
     ]
     parts += ["## Data", _sources(metadata.sources)]
@@ -119,19 +120,18 @@ def card(name: str, metadata: Metadata, facts: Facts, digest: str) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _use(name: str, metadata: Metadata, facts: Facts) -> str:
-    model = (
-        ("--model", name) if name in named_checkpoints.named() else ("--checkpoint", f"{name}.safetensors")
-    )
+def _use(path: Path, metadata: Metadata, facts: Facts) -> str:
+    name = named_checkpoints.name_of(path)
+    model = ("--checkpoint", path.name) if name is None else ("--model", name)
     output = "stems/" if len(facts.stems) > 1 else "out.wav"
     return shlex.join(("audiotool", metadata.task, "in.wav", "-o", output, *model))
 
 
-def _train(name: str, metadata: Metadata) -> list[str]:
+def _train(path: Path, metadata: Metadata) -> list[str]:
     if not metadata.recipe:
         return []
     # The recipe's name does not tell where the recipe is, nor what --set changed in it.
-    return [shlex.join(("audiotool", "train", f"{name}.safetensors", "--set", "data.root=DATA"))]
+    return [shlex.join(("audiotool", "train", path.name, "--set", "data.root=DATA"))]
 
 
 def _code(commands: Sequence[str]) -> str:

@@ -101,7 +101,8 @@ def made_for(task: str | None) -> dict[str, Path]:
 
 def name_of(path: Path) -> str | None:
     """Return the name of a file of `named`; None for any other file."""
-    return path.stem if path in bundled().values() or path in imported().values() else None
+    places = {place.absolute(): name for name, place in named().items()}
+    return places.get(path.absolute())
 
 
 def called(path: Path) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+from audiotool import named_checkpoints
 from audiotool.checkpoint import Metadata
 from audiotool.metrics.rows import Row
 from audiotool.metrics.values import Value
@@ -24,7 +27,7 @@ def test_everything_known() -> None:
         notes="Made for tests.",
         recipe={"name": "short"},
     )
-    text = card("small", metadata, FACTS, "abc123")
+    text = card(Path("small.safetensors"), metadata, FACTS, "abc123")
     assert "| parameters | 1,234,567 |" in text
     assert "| latency | 160 samples (10.0 ms) |" in text
     assert "| licence of the weights | CC-BY-4.0 |" in text
@@ -43,7 +46,7 @@ def test_everything_known() -> None:
 
 def test_nothing_known() -> None:
     metadata = Metadata("denoise", {"name": "x", "config": {}}, 16000)
-    text = card("x", metadata, FACTS, "abc")
+    text = card(Path("x.safetensors"), metadata, FACTS, "abc")
     assert "Not measured." in text
     assert "audiotool train" not in text
     assert "Not known: imported weights." in text
@@ -52,11 +55,19 @@ def test_nothing_known() -> None:
 
 def test_names_are_one_word_of_a_command() -> None:
     recipe = {"name": "own"}
-    text = card(
-        "my model", Metadata("denoise", {"name": "x", "config": {}}, 16000, recipe=recipe), FACTS, "abc"
-    )
+    metadata = Metadata("denoise", {"name": "x", "config": {}}, 16000, recipe=recipe)
+    text = card(Path("my model.safetensors"), metadata, FACTS, "abc")
     assert "\naudiotool denoise in.wav -o out.wav --checkpoint 'my model.safetensors'\n" in text
     assert "\naudiotool train 'my model.safetensors' --set data.root=DATA\n" in text
+
+
+def test_a_file_with_the_name_of_a_checkpoint_is_given_as_a_file() -> None:
+    metadata = Metadata("denoise", {"name": "x", "config": {}}, 16000)
+    bundled = named_checkpoints.bundled()["denoise-16k"]
+    text = card(bundled, metadata, FACTS, "abc")
+    assert "\naudiotool denoise in.wav -o out.wav --model denoise-16k\n" in text
+    text = card(Path("elsewhere", bundled.name), metadata, FACTS, "abc")
+    assert "\naudiotool denoise in.wav -o out.wav --checkpoint denoise-16k.safetensors\n" in text
 
 
 def test_metadata_of_strangers_is_text() -> None:
@@ -71,7 +82,7 @@ def test_metadata_of_strangers_is_text() -> None:
         training={"hours": "<i>\n# h"},
         notes="[x](javascript:alert(1))\n# heading\x1b[2J",
     )
-    text = card("x", metadata, FACTS, "abc")
+    text = card(Path("x.safetensors"), metadata, FACTS, "abc")
     headings = ["Use", "Measured", "Training", "Data", "Configuration"]
     lines = text.splitlines()
     assert [line for line in lines if line.startswith("#")] == ["# x", *(f"## {name}" for name in headings)]
@@ -98,5 +109,7 @@ def test_latencies_of_models_that_look_ahead() -> None:
     metadata = Metadata("denoise", {"name": "x"}, 16000)
     bounded = Facts("x", "", ("denoise",), 1, 16000, 1600, False, ("speech",), 1)
     unbounded = Facts("x", "", ("denoise",), 1, 16000, None, False, ("speech",), 1)
-    assert "1600 samples (100.0 ms) of look-ahead, and a segment" in card("x", metadata, bounded, "")
-    assert "looks ahead without bound" in card("x", metadata, unbounded, "")
+    assert "1600 samples (100.0 ms) of look-ahead, and a segment" in card(
+        Path("x.safetensors"), metadata, bounded, ""
+    )
+    assert "looks ahead without bound" in card(Path("x.safetensors"), metadata, unbounded, "")

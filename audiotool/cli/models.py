@@ -383,9 +383,9 @@ def _checkpoint(name: str, path: Path, cost: bool) -> dict[str, Any]:
     return row | {"licence": metadata.licence, "test": after, "input": before}
 
 
-def _default_of(name: str) -> str:
+def _default_of(name: str | None) -> str:
     """Return a remark if the checkpoint is its task's default, at all rates or on one side of 24 kHz, else
-    ""."""
+    "", as for a file without a name."""
     from audiotool import named_checkpoints
 
     rates = (0, named_checkpoints.FULL_BAND_HZ + 1)
@@ -404,7 +404,7 @@ def _test_scores(metadata: Metadata) -> tuple[dict[str, float], dict[str, float]
 
 def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     """Return the ten facts that `models show` prints without --full."""
-    from audiotool import checkpoint
+    from audiotool import checkpoint, named_checkpoints
     from audiotool.cli.model_tables import change
     from audiotool.model_facts import facts_of
     from audiotool.tasks.base import TASKS
@@ -417,7 +417,7 @@ def _brief(path: Path, metadata: Metadata) -> dict[str, Any]:
     by_licence = dict.fromkeys(str(source.get("licence", "unknown")) for source in metadata.sources)
     return {
         "path": encodable(str(path)),
-        "task": metadata.task + _default_of(path.stem),
+        "task": metadata.task + _default_of(named_checkpoints.name_of(path)),
         "model": f"{facts.name}{size}, {metadata.sample_rate} Hz",
         "outputs": ", ".join(facts.stems) or "unknown",
         "latency": "unknown"

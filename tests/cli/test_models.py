@@ -172,6 +172,14 @@ def test_show_says_the_most_important_in_ten_lines() -> None:
         assert found["sha256"] == checkpoint.sha256(found["path"])
 
 
+def test_show_a_file_that_has_the_name_of_a_default(tmp_path: Path) -> None:
+    bundled = named_checkpoints.resolve("denoise-tiny-16k")
+    own = tmp_path / "denoise-16k.safetensors"
+    shutil.copy(bundled, own)
+    assert yaml.safe_load(models("show", "denoise-16k").stdout)["task"] == "denoise, its default up to 24 kHz"
+    assert yaml.safe_load(models("show", own).stdout)["task"] == "denoise"
+
+
 def test_show_a_tasks_default() -> None:
     assert models("show", "vocode").stdout == models("show", "harmonic-vocoder-24k").stdout
 
