@@ -6,15 +6,18 @@ import re
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, Options, entry, read_config, require, state_dict
 from audiotool.importers.hifigan import MEL, NETWORK, TRAINING, generator_values
+from audiotool.models.layers.antialias import AntiAliased
 from audiotool.models.layers.weight_norm import fold_weights
 
 
 class BigVGANImporter(Importer):
-    """Anti-aliasing filters are computed, not read: the file's copies of them are left out."""
+    """Anti-aliasing filters are computed, not read: the file's copies of them are compared, and left out."""
 
     name = "bigvgan"
     origin = "github.com/NVIDIA/BigVGAN"
@@ -34,9 +37,15 @@ class BigVGANImporter(Importer):
     )
 
     def weights(self, official: Any) -> dict[str, Tensor]:
+        tensors, taps = state_dict(official, "generator"), AntiAliased(nn.Identity()).taps
+        for key, value in tensors.items():
+            if key.endswith(".filter") and not _is_close(value.flatten().float(), taps):
+                raise CheckpointError(
+                    f"{key} differs from the published filter: this BigVGAN cannot be imported"
+                )
         return {
             re.sub(r"^ups\.(\d+)\.0\.", r"ups.\1.", key): value
-            for key, value in fold_weights(state_dict(official, "generator")).items()
+            for key, value in fold_weights(tensors).items()
             if not key.endswith(".filter")
         }
 
@@ -50,3 +59,8 @@ class BigVGANImporter(Importer):
             "use_tanh_at_final": values.get("use_tanh_at_final", True),
             "use_bias_at_final": values.get("use_bias_at_final", True),
         }
+
+
+def _is_close(found: Tensor, taps: Tensor) -> bool:
+    """Return whether these are the taps, but for the rounding to half precision."""
+    return found.shape == taps.shape and torch.allclose(found, taps, rtol=0, atol=2e-3)

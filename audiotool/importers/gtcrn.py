@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, state_dict
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
@@ -74,8 +75,13 @@ class GTCRNImporter(Importer):
         return _official_names(read_onnx(path)) if path.suffix.lower() == ".onnx" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        renamed = {}
-        for key, value in state_dict(official, "model").items():
+        tensors, renamed = state_dict(official, "model"), {}
+        narrow, wide = (tensors.get(f"erb.{name}.weight") for name in ("erb_fc", "ierb_fc"))
+        if narrow is not None and wide is not None and not torch.equal(narrow.T, wide):
+            raise CheckpointError(
+                "erb.ierb_fc.weight is not the transpose of erb.erb_fc.weight: this GTCRN cannot be imported"
+            )
+        for key, value in tensors.items():
             if key == "erb.ierb_fc.weight":
                 continue
             new = key.replace("encoder.en_convs", "encoder").replace("decoder.de_convs", "decoder")

@@ -60,6 +60,19 @@ def test_importer_reads_the_version_and_the_mel() -> None:
     assert (first.config.mel, second.config.mel) == ("hifigan-22k", "bigvgan-24k-100")
 
 
+def test_another_filter_is_refused(tmp_path: Path) -> None:
+    pack, name = PACKS / "v2_small", "activation_post.downsample.lowpass.filter"
+    contents = torch.load(pack / "bigvgan_generator.pt", weights_only=True)
+    for half in (torch.float16, torch.bfloat16):
+        rounded = {key: value.to(half) for key, value in contents["generator"].items()}
+        torch.save({"generator": rounded}, tmp_path / "half.pt")
+        import_checkpoint(tmp_path / "half.pt", "bigvgan", pack / "config.json")
+    contents["generator"][name] = contents["generator"][name].roll(1)
+    torch.save(contents, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=f"{name} differs from the published filter"):
+        import_checkpoint(tmp_path / "other.pt", "bigvgan", pack / "config.json")
+
+
 def test_files_are_distinguished_from_hifigan() -> None:
     official_file = torch.load(PACKS / "v2_small" / "bigvgan_generator.pt", weights_only=True)
     assert recognise(official_file)[0] == "bigvgan"

@@ -79,6 +79,22 @@ def test_weights_of_another_model_are_refused_with_their_keys(tmp_path: Path) ->
         import_checkpoint(tmp_path / "other.tar", "gtcrn")
 
 
+def test_another_matrix_back_to_bins_is_refused(tmp_path: Path) -> None:
+    official = torch.load(PACK / "model_trained_on_dns3.tar", weights_only=True)
+    official["model"]["erb.ierb_fc.weight"] = 2 * official["model"]["erb.ierb_fc.weight"]
+    torch.save(official, tmp_path / "other.tar")
+    with pytest.raises(CheckpointError, match=r"erb\.ierb_fc\.weight is not the transpose"):
+        import_checkpoint(tmp_path / "other.tar", "gtcrn")
+
+
+def test_files_are_known_by_their_contents(tmp_path: Path, model: Model) -> None:
+    (tmp_path / "a.onnx").write_bytes((PACK / "model_trained_on_dns3.tar").read_bytes())
+    streaming_graph(tmp_path / "a.tar", model)
+    for name in ("a.onnx", "a.tar"):
+        found, _ = import_checkpoint(tmp_path / name, "gtcrn")
+        assert torch.equal(found.erb_filters, model.erb_filters)  # type: ignore[arg-type]
+
+
 def streaming_graph(path: Path, model: Model) -> Path:
     """The official streaming graph's operations and weights, of a model whose encoder has neutral norms."""
     onnx = pytest.importorskip("onnx")
