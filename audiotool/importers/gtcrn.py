@@ -16,6 +16,7 @@ from torch import Tensor
 
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import Importer, state_dict
+from audiotool.importers.endings import ending_of
 from audiotool.importers.onnx_file import GRU_ORDER, OnnxGraph, read_onnx
 
 ENCODER = [f"encoder.en_convs.{n}" for n in range(5)]
@@ -72,7 +73,7 @@ class GTCRNImporter(Importer):
     reads_config = False
 
     def read(self, path: Path) -> Any:
-        return _official_names(read_onnx(path)) if path.suffix.lower() == ".onnx" else super().read(path)
+        return _official_names(read_onnx(path)) if ending_of(path) == ".onnx" else super().read(path)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
         tensors, renamed = state_dict(official, "model"), {}

@@ -16,6 +16,7 @@ from torch import Tensor
 from audiotool.audio.magic import ARRAY_BYTES, array_ending
 from audiotool.compat import plain_weights
 from audiotool.errors import CheckpointError
+from audiotool.importers.endings import TORCH, ending_of_bytes
 from audiotool.importers.pickles import Oversized, check_extent, check_tuples
 
 RUNS_CODE = (
@@ -148,8 +149,8 @@ def _other_kind(path: Path) -> str | None:
         start = file.read(512)
     if not start:
         return "it is empty"
-    ending = array_ending(start[:ARRAY_BYTES])
-    if ending is not None:
+    ending = array_ending(start[:ARRAY_BYTES]) or ending_of_bytes(start)
+    if ending not in (None, TORCH):
         return f"it is a {ending} file"
     if start[257:262] == b"ustar":
         return "it is a tar archive: give the file that is in it"

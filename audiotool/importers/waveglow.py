@@ -16,7 +16,7 @@ from torch import Tensor
 
 from audiotool.dsp.mel import mel_config
 from audiotool.errors import CheckpointError
-from audiotool.importers.base import Importer, Options, count, entry, read_config, without_prefix
+from audiotool.importers.base import Importer, Options, count, entry, read_config, unwrapped
 from audiotool.importers.legacy_modules import is_legacy, read_legacy_module
 from audiotool.importers.mel import official_mel
 from audiotool.importers.torch_file import read_torch
@@ -143,7 +143,7 @@ class WaveGlowImporter(Importer):
         return dict(inner) if isinstance(inner, Mapping) else module_tensors(inner)
 
     def weights(self, official: Any) -> dict[str, Tensor]:
-        return merge_layers(fold_weights(without_prefix(official, "module.")))
+        return merge_layers(fold_weights(unwrapped(official)))
 
     def configuration(self, config: Path | None, official: Any) -> dict[str, Any]:
         tensors = self.weights(official)

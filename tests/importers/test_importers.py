@@ -15,6 +15,7 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from audiotool.checkpoint import sha256
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import (
     IMPORTERS,
@@ -74,8 +75,12 @@ def test_other_kinds_of_files_are_named(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(3)}, tmp_path / "renamed.pt")
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         archive.add(tmp_path / "a.npz", "a.npz")
+    (tmp_path / "a.keras").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99))
+    (tmp_path / "graph.pt").write_bytes(b"\x08\x07\x12\x07pytorch")
     for name, kind in (
         ("a.npz", r"a \.npz file"),
+        ("a.keras", r"a \.h5 file"),
+        ("graph.pt", r"a \.onnx file"),
         ("empty.pt", "empty"),
         ("model.safetensors.index.json", "JSON, as an index of weights in several files"),
         ("renamed.pt", r"a \.safetensors file"),
@@ -268,7 +273,7 @@ def test_weights_are_taken_that_somebody_saved_alone(tmp_path: Path, file: str, 
     inner = read_torch(path)
     for key in ("model_state_dict", "model", "state_dict", "generator"):
         inner = inner.get(key, inner)
-    for prefix in ("", "module."):
+    for prefix in ("", "module.", "module._orig_mod.", "net."):
         saved = {prefix + key: value for key, value in inner.items()}
         for form in (saved, {"state_dict": saved, "epoch": 1}):
             torch.save(form, tmp_path / path.name)
@@ -276,6 +281,19 @@ def test_weights_are_taken_that_somebody_saved_alone(tmp_path: Path, file: str, 
             found = importer.weights(official), importer.configuration(config, official)
             torch.testing.assert_close(found[0], expected[0], rtol=0, atol=0)
             assert found[1] == expected[1]
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "generator.", "model.", "net.module."])
+def test_weights_of_a_network_that_was_a_part_of_another(tmp_path: Path, prefix: str) -> None:
+    pack = CLEANUNET.parent / "hifigan" / "v3_small"
+    inner = read_torch(pack / "g_00000001")["generator"]
+    torch.save({"step": 1, "model": {"generator": {prefix + k: v for k, v in inner.items()}}}, tmp_path / "g")
+    found, metadata = import_checkpoint(tmp_path / "g", "hifigan", pack / "config.json")
+    expected, _ = import_checkpoint(pack / "g_00000001", "hifigan", pack / "config.json")
+    torch.testing.assert_close(found.state_dict(), expected.state_dict(), rtol=0, atol=0)
+    assert metadata.notes.endswith(
+        f"Its configuration is config.json (SHA-256 {sha256(pack / 'config.json')})."
+    )
 
 
 def test_a_less_specific_resemblance_is_no_advice() -> None:

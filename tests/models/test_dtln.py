@@ -14,6 +14,7 @@ from kit.onnx_files import rename_tensor
 from kit.released import ROOT, error, load, needs_released
 from torch import Tensor
 
+from audiotool.checkpoint import sha256
 from audiotool.errors import CheckpointError
 from audiotool.importers.base import import_checkpoint
 from audiotool.importers.onnx_file import LSTM_ORDER, reorder_gates
@@ -139,6 +140,20 @@ def test_official_graphs(tmp_path: Path) -> None:
     assert_same(tmp_path / "model_1.onnx", source)
 
 
+def test_both_stages_are_named_with_their_hashes(tmp_path: Path) -> None:
+    official_files(tmp_path, tiny())
+    first, second = (tmp_path / f"model_{n}.onnx" for n in (1, 2))
+    named = [f"{file.name} (SHA-256 {sha256(file)})" for file in (first, second)]
+    for given in (first, second):
+        notes = import_checkpoint(given, "dtln")[1].notes
+        assert notes == f"Imported from {' and '.join(named)}, published at github.com/breizhn/DTLN."
+
+
+def test_a_keras_file_of_another_name(tmp_path: Path) -> None:
+    source = tiny()
+    assert_same(keras_file(tmp_path / "DTLN.hdf5", source), source)
+
+
 @pytest.mark.parametrize("normalises", [False, True])
 def test_official_keras_file(tmp_path: Path, normalises: bool) -> None:
     source = tiny(normalises=normalises)
@@ -148,8 +163,12 @@ def test_official_keras_file(tmp_path: Path, normalises: bool) -> None:
 def test_a_missing_stage_is_named(tmp_path: Path) -> None:
     official_files(tmp_path, tiny())
     (tmp_path / "model_2.onnx").unlink()
-    with pytest.raises(CheckpointError, match=r"model_2\.onnx: no such file"):
+    with pytest.raises(CheckpointError, match=r"model_2\.onnx: no such file: model_1\.onnx is the first"):
         import_checkpoint(tmp_path / "model_1.onnx", "dtln")
+    alone = (tmp_path / "model_1.onnx").rename(tmp_path / "own_2.onnx")
+    with pytest.raises(CheckpointError, match=r"own_1\.onnx: no such file: own_2\.onnx is the second"):
+        import_checkpoint(alone, "dtln")
+    alone.rename(tmp_path / "model_1.onnx")
     (tmp_path / "model_1.onnx").rename(tmp_path / "whole.onnx")
     with pytest.raises(CheckpointError, match=r"give model_1\.onnx, with model_2\.onnx beside it"):
         import_checkpoint(tmp_path / "whole.onnx", "dtln")
