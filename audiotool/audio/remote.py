@@ -152,8 +152,9 @@ def send(path: Path, url: str) -> None:
         try:
             # Folders are made by keys, and s3fs would make a bucket.
             store.put_file(str(path), target)
-        except FileNotFoundError as error:
-            raise InputError(f"{url}: {bucket} does not exist") from error
+        except FileNotFoundError:
+            # Its message may have the address with its credentials.
+            raise InputError(f"{url}: {bucket} does not exist") from None
 
 
 def _put_and_rename(store: AbstractFileSystem, path: Path, target: str) -> None:

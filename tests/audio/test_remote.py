@@ -280,8 +280,9 @@ def test_buckets_are_not_made(store: str, tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / "a.wav").write_bytes(b"new")
     remote.send(tmp_path / "a.wav", f"{url}/b.wav")
     assert fsspec.filesystem("memory").cat_file(f"{store}/b.wav") == b"new"
-    with pytest.raises(InputError, match=r"^s3://typo/b\.wav: s3://typo does not exist$"):
+    with pytest.raises(InputError, match=r"^s3://typo/b\.wav: s3://typo does not exist$") as raised:
         remote.send(tmp_path / "a.wav", "s3://typo/b.wav")
+    assert raised.value.__cause__ is None, "the store's message names the address, with any credentials"
     (tmp_path / "in.wav").touch()
     with pytest.raises(PlanError, match=r"^cannot write s3://typo/out/in\.wav: s3://typo does not exist$"):
         make_plan([str(tmp_path / "in.wav")], Layout(output="s3://typo/out/"))
