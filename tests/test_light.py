@@ -202,6 +202,9 @@ def test_scores_without_requirements_work_and_others_name_their_extra(
     done = light.audiotool(*words, "--task", "separate", "--overwrite")
     assert "no sdr: sdr needs torchmetrics, which is not installed" in done.stderr
     assert "audiotool-speech[metrics]" in done.stderr
+    done = light.audiotool(*words, "--metrics", "llr,wss,seg_snr", "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "audiotool-speech" not in (tmp_path / "report.json").read_text()
 
 
 @pytest.mark.parametrize(

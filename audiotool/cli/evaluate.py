@@ -162,10 +162,11 @@ def evaluate(
         os.environ["AUDIOTOOL_MAPSS_BACKBONE"] = str(mapss_backbone)
     scoring = TASKS.get(task).scoring
     pairs = _pairs(reference, estimate, noisy, listed, scoring)
-    has_reference = any(pair.reference for pair in pairs)
-    names = chosen_metrics(metrics, scoring.metrics, has_reference)
+    references = [pair.reference for pair in pairs if pair.reference]
+    has_reference = bool(references)
+    names = chosen_metrics(metrics, scoring.metrics, has_reference, references)
     thresholds = _thresholds(fail_under, has_reference, any(pair.noisy for pair in pairs))
-    check_installed([t.metric for t in thresholds])
+    check_installed([t.metric for t in thresholds], references)
     names += [t.metric for t in thresholds if t.metric not in names]
     with as_plan_error():
         check_paths(report)

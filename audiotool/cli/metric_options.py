@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiotool.errors import DependencyError, InputError, PlanError, as_plan_error
+from audiotool import extras
+from audiotool.errors import AudiotoolError, DependencyError, InputError, PlanError, as_plan_error
 
 if TYPE_CHECKING:
     from audiotool.metrics.rows import Row
@@ -16,12 +20,15 @@ IMPROVEMENT = "_improvement"
 """Ending of the column of a score minus that of the unprocessed input: above 0 is better where higher is."""
 
 
-def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: bool) -> list[str]:
+def chosen_metrics(
+    asked: str | None, default: Sequence[str], has_reference: bool, references: Iterable[Path] = ()
+) -> list[str]:
     """Return the names of the metrics to score, with the members of families, checked.
 
     Args:
         asked: names with commas; None for the default, or without a reference all that need none.
         default: names where there is a reference.
+        references: as `check_installed`.
     Raises:
         PlanError: no name or an unknown one, or a metric whose reference is missing.
         DependencyError: a metric that is named needs what is not installed.
@@ -37,28 +44,57 @@ def chosen_metrics(asked: str | None, default: Sequence[str], has_reference: boo
     if not names:
         raise PlanError(f"--metrics names none; known: {', '.join(METRICS.all())}")
     check_references(names, has_reference)
-    check_installed(names)
+    check_installed(names, references)
     return names
 
 
-def check_installed(names: Sequence[str]) -> None:
+def check_installed(names: Sequence[str], references: Iterable[Path]) -> None:
     """Refuse metrics that were asked for by name and whose programs or packages are missing.
 
     Those of a task's defaults are null instead, with the reason.
 
+    Args:
+        references: clean files; a metric with rates of its own needs a resampler for those of others.
     Raises:
         DependencyError: says what to install.
     """
     from audiotool.metrics.base import METRICS
 
+    @cache
+    def rates() -> set[int]:
+        return set() if extras.is_there("soxr") else _rates_of(references)
+
     missing: list[str] = []
-    for name in names:
+    resampled: list[str] = []
+    others: set[int] = set()
+    for metric in map(METRICS.get, names):
         try:
-            METRICS.get(name).check()
+            metric.check()
+        except DependencyError as error:
+            missing.append(str(error))
+        else:
+            if metric.rates and (unlike := rates() - {*metric.rates}):
+                resampled.append(metric.family or metric.name)
+                others |= unlike
+    if resampled:
+        which, hertz = ", ".join(dict.fromkeys(resampled)), ", ".join(map(str, sorted(others)))
+        try:
+            extras.require("soxr", f"scoring {which} of recordings of {hertz} Hz")
         except DependencyError as error:
             missing.append(str(error))
     if missing:
         raise DependencyError("; ".join(dict.fromkeys(missing)))
+
+
+def _rates_of(files: Iterable[Path]) -> set[int]:
+    """Return the sample rates in Hz of files. One that cannot be read fails when it is scored."""
+    from audiotool.audio.reader import probe
+
+    found: set[int] = set()
+    for path in files:
+        with contextlib.suppress(AudiotoolError):
+            found.add(probe(path).sample_rate)
+    return found
 
 
 def check_references(names: Sequence[str], has_reference: bool) -> None:

@@ -214,7 +214,8 @@ def _scoring(task: Task, layout: Layout, plan: Plan) -> Scoring | None:
     from audiotool.cli.metric_options import chosen_metrics
 
     scoring = task.scored(layout.outputs)
-    names = chosen_metrics(asked, scoring.metrics, has_reference)
+    references = [reference for job in jobs for reference in job.references]
+    names = chosen_metrics(asked, scoring.metrics, has_reference, references)
     if any(PIPE in (str(job.source), *map(str, job.target.stems)) for job in jobs):
         raise PlanError("what comes from or goes to a pipe cannot be scored: name files")
     return scoring._replace(metrics=tuple(names))

@@ -308,7 +308,8 @@ class Metric:
         uses_interferers: whether the metric needs `Pair.interferers`.
         uses_edge: whether the metric needs `Pair.edge_hz`.
         has_narrow_band: whether recordings below 16 kHz are measured at 8 kHz, on a scale of their own.
-        needs: optional modules that it imports; soxr where it measures at a sample rate of its own.
+        needs: optional modules that it imports for every file.
+        rates: sample rates in Hz of its own, () for any: recordings of others are resampled, by soxr.
     """
 
     name: ClassVar[str]
@@ -320,10 +321,11 @@ class Metric:
     uses_edge: ClassVar[bool] = False
     has_narrow_band: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    rates: ClassVar[tuple[int, ...]] = ()
 
     @classmethod
     def check(cls) -> None:
-        """Check that everything is installed that the metric needs.
+        """Check that everything is installed that the metric needs for every file.
 
         Raises:
             DependencyError: something is missing; the message says how to install it.

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from audiotool.metrics.base import Both, Metric, Pair, Unscorable
-from audiotool.metrics.pesq import ByPesq, Pesq, rate_of_band
+from audiotool.metrics.pesq import RATES, ByPesq, Pesq, rate_of_band
 
 Rows = NDArray[np.float64]
 """Array (frames, any)."""
@@ -62,7 +62,7 @@ class SegmentalSnr(Metric):
 
     name = "seg_snr"
     unit = "dB"
-    needs = ("soxr",)
+    rates = RATES
 
     def measure(self, pair: Pair) -> float:
         return float(np.mean(_of_frames(pair, "seg_snr", _snr_db)))
@@ -74,7 +74,7 @@ class LogLikelihoodRatio(Metric):
     name = "llr"
     higher_is_better = False
     has_narrow_band = True
-    needs = ("soxr",)
+    rates = RATES
 
     def measure(self, pair: Pair) -> float:
         return _log_likelihood(pair, HIGHEST_LLR)
@@ -86,7 +86,7 @@ class WeightedSpectralSlope(Metric):
     name = "wss"
     higher_is_better = False
     has_narrow_band = True
-    needs = ("soxr",)
+    rates = RATES
 
     def measure(self, pair: Pair) -> float:
         return _slope(pair)

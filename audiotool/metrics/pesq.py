@@ -22,6 +22,8 @@ SHORTEST_S = 0.25
 WIDE_BAND_RATE, NARROW_BAND_RATE = 16000, 8000
 """Hz of the signals that wide-band PESQ (P.862.2) and narrow-band PESQ (P.862.1) compare."""
 
+RATES: tuple[int, ...] = (WIDE_BAND_RATE, NARROW_BAND_RATE)
+
 SERVE = "from audiotool.metrics.pesq_worker import serve\nserve()"
 
 
@@ -66,12 +68,11 @@ class ByPesq(Metric):
     """Base of the metrics that need PESQ."""
 
     unit = "MOS"
-    needs = ("soxr",)
+    rates = RATES
 
     @classmethod
     def check(cls) -> None:
         check_pesq()
-        super().check()
 
 
 def rate_of_band(pair: Pair) -> int:
@@ -118,6 +119,7 @@ class NarrowBandPesq(ByPesq):
     """Narrow-band PESQ (P.862.1) at 8 kHz, whatever the recording's rate."""
 
     name = "pesq_nb"
+    rates = (NARROW_BAND_RATE,)
 
     def measure(self, pair: Pair) -> float:
         return windowed_pesq(pair, NARROW_BAND_RATE)

@@ -26,7 +26,8 @@ class F0Rmse(Metric):
     name = "f0_rmse"
     unit = "Hz"
     higher_is_better = False
-    needs = ("torch", "soxr")
+    needs = ("torch",)
+    rates = (SAMPLE_RATE,)
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)
@@ -42,7 +43,8 @@ class VoicingError(Metric):
     name = "vuv_error"
     unit = "%"
     higher_is_better = False
-    needs = ("torch", "soxr")
+    needs = ("torch",)
+    rates = (SAMPLE_RATE,)
 
     def measure(self, pair: Pair) -> float:
         reference, estimate = _tracks(pair)

@@ -59,6 +59,7 @@ class RestoredBandMetric(Metric):
     family = "restored"
     uses_edge = True
     needs = ("torch",)
+    rates = (SAMPLE_RATE,)
 
     @staticmethod
     def band(pair: Pair) -> RestoredBand:

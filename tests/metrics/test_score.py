@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from kit.audio import speech_like
+from kit.audio import speech_like, write_speech
 from kit.scores import FAST, RATE, noisy
 
+import audiotool
 from audiotool import extras
 from audiotool.cli.metric_options import check_installed, chosen_metrics
 from audiotool.errors import DependencyError, InputError
@@ -185,9 +187,8 @@ def test_a_bug_of_our_own_stays_one(clean: np.ndarray, monkeypatch: pytest.Monke
     ("asked", "extra"),
     [
         ("pesq,csig", "pesq"),
-        ("llr,wss,seg_snr", "resampling"),
         ("sdr", "metrics"),
-        ("f0_rmse,vuv_error", "torch,resampling"),
+        ("f0_rmse,vuv_error", "torch"),
         ("stoi", "stoi"),
         ("dnsmos", "mos"),
         ("plcmos", "mos"),
@@ -206,15 +207,38 @@ def test_metrics_that_are_named_and_not_installed_are_refused(
         assert refusal.value.exit_code == 2
     assert chosen_metrics(None, asked.split(","), has_reference=True) == asked.split(",")
     with pytest.raises(DependencyError, match="needs pystoi"):
-        check_installed(["stoi"])
+        check_installed(["stoi"], [])
 
 
-def test_pesq_is_refused_where_it_has_no_resampler(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of 48 kHz it had no number, and the exit code was 0."""
+@pytest.mark.parametrize(
+    ("asked", "fine", "other"),
+    [
+        ("pesq,llr,wss,seg_snr,composite", (16000, 8000), 48000),
+        ("pesq_nb", (8000,), 16000),
+        ("f0_rmse,vuv_error,restored", (16000,), 8000),
+        ("si_sdr,lsd,stoi", (8000, 16000, 48000), None),
+    ],
+)
+def test_only_references_of_other_rates_need_a_resampler(
+    asked: str, fine: tuple[int, ...], other: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of these a score had no number, and the exit code was 0."""
     there = extras.is_there
     monkeypatch.setattr(extras, "is_there", lambda module: module != "soxr" and there(module))
-    with pytest.raises(DependencyError, match=r"pesq_nb needs soxr, .*\[resampling\]"):
-        chosen_metrics("pesq_nb", [], has_reference=True)
+    (tmp_path / "damaged.wav").touch()
+    files = [write_speech(tmp_path / f"{rate}.wav", 1.0, rate) for rate in fine] + [tmp_path / "damaged.wav"]
+    names = chosen_metrics(asked, [], True, files)
+    for path in files[:-1]:
+        waveform, rate = audiotool.read(path)
+        found = score(waveform[0], noisy(waveform)[0], rate, names)
+        assert not [value.reason for value in found.values() if "soxr" in str(value.reason)]
+    if other is not None:
+        files.append(write_speech(tmp_path / "other.wav", 1.0, other))
+        for name in names:
+            with pytest.raises(DependencyError, match=rf"of {other} Hz needs soxr, .*\[resampling\]"):
+                chosen_metrics(name, [], True, files)
+        with pytest.raises(DependencyError, match=rf"^scoring {asked.replace(',', ', ')} of [^[]*\[[^[]*$"):
+            chosen_metrics(asked, [], True, files)
 
 
 def test_a_score_whose_package_is_missing_says_so(clean: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
