@@ -395,8 +395,11 @@ def state_dict(official: Any, *keys: str) -> dict[str, Tensor]:
 
 
 def unwrapped(tensors: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a state dict without those `WRAPPERS` with which the names of all its tensors begin."""
-    names = [str(key) for key, value in tensors.items() if isinstance(value, Tensor)]
+    """Return a state dict without those `WRAPPERS` with which the names of all its tensors begin.
+
+    Single numbers need not: torch's averaged models have the count `n_averaged` beside "module.".
+    """
+    names = [str(key) for key, value in tensors.items() if isinstance(value, Tensor) and value.ndim]
     for prefix in WRAPPERS:
         if names and all(name.startswith(prefix) for name in names):
             return unwrapped(without_prefix(tensors, prefix))

@@ -275,6 +275,8 @@ def test_weights_are_taken_that_somebody_saved_alone(tmp_path: Path, file: str, 
         inner = inner.get(key, inner)
     for prefix in ("", "module.", "module._orig_mod.", "net."):
         saved = {prefix + key: value for key, value in inner.items()}
+        if prefix:
+            saved["n_averaged"] = torch.tensor(1)
         for form in (saved, {"state_dict": saved, "epoch": 1}):
             torch.save(form, tmp_path / path.name)
             official = importer.read(tmp_path / path.name)
