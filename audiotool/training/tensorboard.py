@@ -60,7 +60,9 @@ class TensorBoard:
         if self._writer is not None:
             with self._writing():
                 self._writer.close()
-        threading.excepthook = self._excepthook
+        # One that somebody has set since stays.
+        if threading.excepthook == self._unhandled:
+            threading.excepthook = self._excepthook
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -60,6 +60,30 @@ def test_a_folder_that_cannot_be_made_costs_no_training(
     assert len(caplog.messages) == 1
 
 
+def test_a_hook_of_somebody_else_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    board = TensorBoard(tmp_path, 0)
+    seen: list[threading.ExceptHookArgs] = []
+    threading.excepthook = other = seen.append
+    board.close()
+    assert threading.excepthook is other
+
+
+def test_errors_of_other_threads_are_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", seen.append)
+
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    board = TensorBoard(tmp_path, 0)
+    thread = threading.Thread(target=fail)
+    thread.start()
+    thread.join()
+    board.close()
+    assert [type(args.exc_value) for args in seen] == [OSError]
+
+
 def test_the_sounds_of_a_separation_are_its_stems(
     tiny_recipe: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
