@@ -101,9 +101,23 @@ class Browser:
             raise RuntimeError(found["exceptionDetails"]["exception"].get("description", found))
         return found["result"].get("value")
 
+    def back(self) -> None:
+        """Go back to the page before; `until` waits for it."""
+        # Afterwards, because a page that is left does not answer.
+        self.run("void setTimeout(() => history.back())")
+
     def until(self, condition: str) -> None:
         """Wait until an expression is true."""
-        wait_until(lambda: self.run(condition))
+
+        def is_true() -> bool:
+            try:
+                return bool(self.run(condition))
+            except RuntimeError as error:
+                if "navigated" not in str(error):
+                    raise
+                return False
+
+        wait_until(is_true)
 
     def press(self, key: str) -> None:
         """Press a key: a sign, or a name such as ArrowRight."""

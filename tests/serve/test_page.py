@@ -267,7 +267,7 @@ def test_a_limit_that_the_browser_puts_back_is_shown(tmp_path: Path) -> None:
         browser.visit(f"http://127.0.0.1:{running.port}/")
         browser.run(f"(s => {{ s.value = 30; s.dispatchEvent(new Event('input')); }})({limit})")
         browser.visit(f"http://127.0.0.1:{running.port}/health")
-        browser.run("history.back()")
+        browser.back()
         browser.until(f"{limit}?.value === '30' && document.readyState === 'complete'")
         assert browser.run("document.querySelector('#limit-text').textContent") == "30"
 
