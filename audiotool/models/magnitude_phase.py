@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from audiotool.dsp.level import Level
 from audiotool.dsp.magnitude_phase import MagnitudePhase, as_complex
@@ -24,6 +24,7 @@ class MagnitudePhaseModel(Model):
 
     Instance attributes:
         dense_encoder, mask_decoder, phase_decoder: parts of the network, see `layers.dense`.
+        blocks: name of the list of layers between them, each (B, C, T, F') -> the same, as in official files.
         transform: analysis of the input and synthesis of the output.
         reanalysis: analysis of the output in training, with the published model's offsets.
         couples_batch: True if the items of a batch influence each other; they are then enhanced one by one.
@@ -34,6 +35,7 @@ class MagnitudePhaseModel(Model):
     dense_encoder: DenseEncoder
     mask_decoder: MaskDecoder
     phase_decoder: PhaseDecoder
+    blocks: ClassVar[str]
     transform: MagnitudePhase
     reanalysis: MagnitudePhase
     couples_batch = False
@@ -44,16 +46,11 @@ class MagnitudePhaseModel(Model):
     def forward(self, mag: Tensor, phase: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Noisy magnitude and phase (B, F, T) -> enhanced ones, and the complex spectrum (B, F, T, 2)."""
         x = self.dense_encoder(torch.stack((mag, phase), dim=1).transpose(2, 3))
-        for block in self.blocks:
+        for block in self.get_submodule(self.blocks).children():
             x = block(x)
         enhanced = mag * self.mask_decoder(x)
         phase = self.phase_decoder(x)
         return enhanced, phase, as_complex(enhanced, phase)
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        """The layers between encoder and decoders, each (B, C, T, F') -> the same."""
-        raise NotImplementedError
 
     def process(self, x: Tensor, level: Level[Tensor] | None = None, **conditions: Any) -> Tensor:
         """Enhance (B, 1, T) -> (B, 1, T), any T >= 0.

@@ -202,6 +202,7 @@ class MambAttention(MagnitudePhaseModel):
 
     name = "mambattention"
     config_class = MambAttentionConfig
+    blocks = "TFMambAttention"
     small: ClassVar[dict[str, Any]] = {"hid_feature": 8, "num_tfmamba": 1, "d_state": 4, "expand": 2}
     reference = "Kühne et al., MambAttention, 2025, arXiv:2507.00966"
     scores_reanalysis = False
@@ -233,7 +234,3 @@ class MambAttention(MagnitudePhaseModel):
             channels,
             kernel_size=1,
         )
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        return self.TFMambAttention

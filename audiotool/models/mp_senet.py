@@ -147,6 +147,7 @@ class MPSENet(MagnitudePhaseModel):
     name = "mp-senet"
     gives = ("speech", "wide-band")
     config_class = MPSENetConfig
+    blocks = "TSTransformer"
     small: ClassVar[dict[str, Any]] = {"dense_channel": 8, "n_blocks": 1}
     reference = "Lu et al., MP-SENet, Interspeech 2023, arXiv:2305.13686"
 
@@ -175,7 +176,3 @@ class MPSENet(MagnitudePhaseModel):
         self.phase_decoder = PhaseDecoder(
             DenseBlock(channels, causal=True), _upsampling(channels), channels, kernel_size=2
         )
-
-    @property
-    def blocks(self) -> nn.ModuleList:
-        return self.TSTransformer
