@@ -19,7 +19,7 @@ $(INSTALLED): pyproject.toml
 $(LIGHT): pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e ".[stoi]"
-	$(BIN)/python -m pip install --quiet pesq >/dev/null 2>&1 || true
+	$(BIN)/python -m pip install --quiet -e ".[pesq]" >/dev/null 2>&1 || true
 	touch $@
 
 demo: $(LIGHT)
